@@ -1,0 +1,140 @@
+"""What travels through Kafka: chunks of newline-delimited JSON, one event a line.
+
+A line is also one row of ClickHouse's `events` table in `JSONEachRow`, so the sink hands the bytes on unchanged.
+The fields that processors need stand at the top level and are decoded into `EventLine`; `properties` and `context` are
+carried, never parsed again. Times are Unix seconds with milliseconds (`1763712000.123`). Money is whole millionths
+(`amount_micros`), because a sum of integers is the same in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+import xxhash
+
+SLOTS: Final = 1024
+"""Users are spread over this many slots; a slot's partition is `slot % partitions`, so growing keeps users together."""
+
+CHUNK_HEADER: Final = "chunk"
+COUNTS_HEADER: Final = "counts"
+MICROS: Final = 1_000_000
+LATE_AFTER_SECONDS: Final = 24 * 3600
+
+
+class EventLine(msgspec.Struct, frozen=True, gc=False):
+    """One accepted event, as processors see it. Times: Unix seconds, UTC. `amount_micros`: millionths of the currency."""
+
+    tenant: str
+    event_id: str
+    event_type: str
+    timestamp: float
+    received_at: float
+    user_id: str
+    slot: int
+    chunk: int
+    source: str = ""
+    session_id: str = ""
+    campaign_id: str = ""
+    creative_id: str = ""
+    segment: str = ""
+    channel: str = ""
+    order_id: str = ""
+    amount_micros: int = 0
+    is_holdout: bool = False
+    variant: str = ""
+
+
+class RejectedLine(msgspec.Struct, frozen=True, gc=False):
+    """One rejected event. `original` is its bytes as UTF-8 text, or base64 where `encoding` says so."""
+
+    tenant: str
+    received_at: float
+    reason: str
+    field: str
+    message: str
+    key_id: str
+    chunk: int
+    index: int
+    event_id: str = ""
+    event_type: str = ""
+    original: str = ""
+    encoding: str = "utf-8"
+
+
+class LedgerLine(msgspec.Struct, frozen=True, gc=False):
+    """One count of the ledger. Absolute: of two lines with the same key the higher `version` holds.
+
+    `minute`: Unix seconds of the minute of receipt. `stage`: received, accepted, rejected or duplicate. `origin`: the
+    process incarnation (received) or the chunk (all others) that counted it.
+    """
+
+    tenant: str
+    minute: int
+    stage: str
+    reason: str
+    origin: int
+    n: int
+    version: int
+
+
+class WindowCell(msgspec.Struct, frozen=True, gc=False):
+    """One cell of the one-minute rolling windows, absolute for its partition. `minute`: Unix seconds, event time."""
+
+    tenant: str
+    minute: int
+    event_type: str
+    campaign_id: str
+    creative_id: str
+    segment: str
+    channel: str
+    shard: str
+    events: int
+    users: int
+    amount_micros: int
+    late: int
+    version: int
+
+
+class ChunkCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How many lines of a chunk belong to a tenant and minute; `reason` is empty for accepted events."""
+
+    tenant: str
+    minute: int
+    reason: str
+    n: int
+
+
+_counts_decoder: Final = msgspec.json.Decoder(list[ChunkCount])
+_event_decoder: Final = msgspec.json.Decoder(EventLine)
+
+
+def slot_of(tenant: str, user_id: str) -> int:
+    """The slot (0..SLOTS-1) of a user. Stable for ever: stored rows carry it."""
+    return int(xxhash.xxh64_intdigest(f"{tenant}\0{user_id}") % SLOTS)
+
+
+def id_hash(tenant: str, event_id: str) -> int:
+    """64-bit fingerprint of an event id; equals ClickHouse's `xxHash64(concat(tenant, '\\0', event_id))`."""
+    return int(xxhash.xxh64_intdigest(f"{tenant}\0{event_id}"))
+
+
+def encode_counts(counts: Sequence[ChunkCount]) -> bytes:
+    """The `counts` header of a chunk."""
+    return msgspec.json.encode(counts)
+
+
+def decode_counts(header: bytes) -> list[ChunkCount]:
+    """Inverse of `encode_counts`; raises `msgspec.DecodeError` on anything else."""
+    return _counts_decoder.decode(header)
+
+
+def decode_events(chunk: bytes) -> list[EventLine]:
+    """The events of a chunk, in order; raises `msgspec.DecodeError` when a line is not an event."""
+    return _event_decoder.decode_lines(chunk)
+
+
+def encode_lines(rows: Iterable[msgspec.Struct]) -> bytes:
+    """Structs as newline-delimited JSON, each line ended."""
+    return msgspec.json.encode_lines(list(rows))
