@@ -24,7 +24,11 @@ LATE_AFTER_SECONDS: Final = 24 * 3600
 
 
 class EventLine(msgspec.Struct, frozen=True, gc=False):
-    """One accepted event, as processors see it. Times: Unix seconds, UTC. `amount_micros`: millionths of the currency."""
+    """One accepted event, as processors see it: the top-level fields of a line; `properties` and `context` are skipped.
+
+    Times: Unix seconds, UTC. `amount_micros`: millionths of the currency. `subtype`: the property that the pack declares
+    as this event's sub-type (`view_type`, `engagement_type`, …). `backfill`: sent by `headrace backfill`, never late.
+    """
 
     tenant: str
     event_id: str
@@ -41,9 +45,10 @@ class EventLine(msgspec.Struct, frozen=True, gc=False):
     segment: str = ""
     channel: str = ""
     order_id: str = ""
+    subtype: str = ""
     amount_micros: int = 0
     is_holdout: bool = False
-    variant: str = ""
+    backfill: bool = False
 
 
 class RejectedLine(msgspec.Struct, frozen=True, gc=False):

@@ -17,8 +17,9 @@ CREATE TABLE IF NOT EXISTS events
     segment       LowCardinality(String),
     channel       LowCardinality(String),
     order_id      String,
-    variant       LowCardinality(String),
+    subtype       LowCardinality(String),
     is_holdout    Bool,
+    backfill      Bool,
     amount_micros Int64,
     pack          LowCardinality(String),
     version       LowCardinality(String),
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS events
     extra         UInt16,
     properties    String CODEC(ZSTD(1)),
     context       String CODEC(ZSTD(1)),
-    late_arrival  Bool MATERIALIZED received_at - timestamp > 86400,
+    late_arrival  Bool MATERIALIZED NOT backfill AND received_at - timestamp > 86400,
     INDEX by_event_id event_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_inserted_at inserted_at TYPE minmax GRANULARITY 1
@@ -34,5 +35,5 @@ CREATE TABLE IF NOT EXISTS events
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(timestamp)
 ORDER BY (tenant, event_type, toDate(timestamp), user_id, timestamp, event_id)
-TTL toDateTime(timestamp) + INTERVAL 36 MONTH DELETE WHERE tenant != '' AND received_at - timestamp < 8640000
+TTL toDateTime(received_at) + INTERVAL 36 MONTH
 SETTINGS index_granularity = 8192;
