@@ -51,7 +51,7 @@ lock: .make/uv ## pin every dependency again, with hashes and without addresses
 
 .make/run: .make/uv requirements.lock pyproject.toml
 	$(UV) --require-hashes -r requirements.lock
-	$(UV) --no-deps --no-build-isolation-package headrace -e .
+	$(UV) --no-deps -e .
 	@touch $@
 
 .make/dev: .make/run requirements-dev.lock
