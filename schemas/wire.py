@@ -26,8 +26,8 @@ LATE_AFTER_SECONDS: Final = 24 * 3600
 class EventLine(msgspec.Struct, frozen=True, gc=False):
     """One accepted event, as processors see it: the top-level fields of a line; `properties` and `context` are skipped.
 
-    Times: Unix seconds, UTC. `amount_micros`: millionths of the currency. `subtype`: the property that the pack declares
-    as this event's sub-type (`view_type`, `engagement_type`, …). `backfill`: sent by `headrace backfill`, never late.
+    Times: Unix seconds, UTC. `amount_micros`: millionths of the currency. `subtype`: the property that the pack
+    declares as this event's sub-type (`view_type`, `engagement_type`, …). `backfill`: sent by `headrace backfill`, never late.
     """
 
     tenant: str
@@ -38,8 +38,7 @@ class EventLine(msgspec.Struct, frozen=True, gc=False):
     user_id: str
     slot: int
     chunk: int
-    source: str = ""
-    session_id: str = ""
+    pack: str = ""
     campaign_id: str = ""
     creative_id: str = ""
     segment: str = ""
@@ -112,17 +111,18 @@ class ChunkCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _counts_decoder: Final = msgspec.json.Decoder(list[ChunkCount])
+_encoder: Final = msgspec.json.Encoder()
 _event_decoder: Final = msgspec.json.Decoder(EventLine)
 
 
 def slot_of(tenant: str, user_id: str) -> int:
     """The slot (0..SLOTS-1) of a user. Stable for ever: stored rows carry it."""
-    return int(xxhash.xxh64_intdigest(f"{tenant}\0{user_id}") % SLOTS)
+    return int(xxhash.xxh64_intdigest(f"{tenant}\0{user_id}".encode()) % SLOTS)
 
 
 def id_hash(tenant: str, event_id: str) -> int:
     """64-bit fingerprint of an event id; equals ClickHouse's `xxHash64(concat(tenant, '\\0', event_id))`."""
-    return int(xxhash.xxh64_intdigest(f"{tenant}\0{event_id}"))
+    return int(xxhash.xxh64_intdigest(f"{tenant}\0{event_id}".encode()))
 
 
 def encode_counts(counts: Sequence[ChunkCount]) -> bytes:
@@ -142,4 +142,4 @@ def decode_events(chunk: bytes) -> list[EventLine]:
 
 def encode_lines(rows: Iterable[msgspec.Struct]) -> bytes:
     """Structs as newline-delimited JSON, each line ended."""
-    return msgspec.json.encode_lines(list(rows))
+    return _encoder.encode_lines(list(rows))

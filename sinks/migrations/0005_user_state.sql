@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS user_state
     opened            Map(LowCardinality(String), UInt64),
     clicked           UInt64,
     segment           LowCardinality(String),
+    segment_at        DateTime64(3, 'UTC'),
     version           UInt64
 )
 ENGINE = ReplacingMergeTree(version)

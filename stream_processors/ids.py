@@ -1,0 +1,114 @@
+"""Which event ids are stored already: exact, in bounded memory.
+
+Two generations of recent ids (a dict each, id -> the chunk that brought it) decide by themselves. Older ids stand as
+sorted 64-bit fingerprints, 8 bytes each; a fingerprint never decides, it only says that the warehouse must be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.wire import id_hash
+
+U64 = npt.NDArray[np.uint64]
+Ask = Callable[[str, Sequence[str]], Mapping[str, int]]
+"""(tenant, event ids) -> the chunk of each id that is stored."""
+
+
+class Fingerprints:
+    """A growing set of 64-bit fingerprints in sorted runs; a run is merged into its neighbour when it is as large.
+
+    Memory: 8 bytes each (twice that during a merge). A probe of n costs O(n log size).
+    """
+
+    def __init__(self, initial: U64 | None = None) -> None:
+        self._runs: list[U64] = []
+        if initial is not None and len(initial):
+            self._runs.append(np.sort(initial))
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self._runs)
+
+    def add(self, hashes: U64) -> None:
+        """Add fingerprints, in any order."""
+        if not len(hashes):
+            return
+        run = np.sort(hashes)
+        while self._runs and len(self._runs[-1]) <= len(run):
+            run = np.sort(np.concatenate((self._runs.pop(), run)), kind="stable")
+        self._runs.append(run)
+
+    def contains(self, hashes: U64) -> npt.NDArray[np.bool_]:
+        """For each fingerprint: is it here? Shape (n,) to shape (n,)."""
+        found = np.zeros(len(hashes), dtype=np.bool_)
+        for run in self._runs:
+            at = np.searchsorted(run, hashes)
+            at[at == len(run)] = 0
+            found |= run[at] == hashes
+        return found
+
+
+class IdIndex:
+    """The ids of one partition. `recent` bounds how many ids decide by themselves; older ones cost a question."""
+
+    def __init__(self, ask: Ask, *, recent: int, stored: U64 | None = None) -> None:
+        self._ask = ask
+        self._half = max(1, recent // 2)
+        self._young: dict[str, dict[str, int]] = {}
+        self._old: dict[str, dict[str, int]] = {}
+        self._young_size = 0
+        self._older = Fingerprints(stored)
+
+    def __len__(self) -> int:
+        return self._young_size + sum(map(len, self._old.values())) + len(self._older)
+
+    def learn_stored(self, tenant: str, event_ids: Iterable[str]) -> None:
+        """Ask the warehouse about those ids that it may hold, so that `origin_of` is right for all of them."""
+        if not len(self._older):
+            return
+        young, old = self._young.get(tenant, {}), self._old.get(tenant, {})
+        unknown = [event_id for event_id in event_ids if event_id not in young and event_id not in old]
+        if not unknown:
+            return
+        hashes = np.fromiter((id_hash(tenant, event_id) for event_id in unknown), np.uint64, len(unknown))
+        suspects = [unknown[i] for i in np.flatnonzero(self._older.contains(hashes))]
+        if suspects:
+            for event_id, chunk in self._ask(tenant, suspects).items():
+                self.remember(tenant, event_id, chunk)
+
+    def origin_of(self, tenant: str, event_id: str) -> int | None:
+        """The chunk that brought this id first; None when it is new. Call `learn_stored` before."""
+        origin = self._young.get(tenant, {}).get(event_id)
+        return origin if origin is not None else self._old.get(tenant, {}).get(event_id)
+
+    def all_new(self, tenant: str, event_ids: list[str]) -> bool:
+        """Whether no id is known and none stands twice in the list. Call `learn_stored` before."""
+        young, old = self._young.get(tenant), self._old.get(tenant)
+        return (
+            (young is None or young.keys().isdisjoint(event_ids))
+            and (old is None or old.keys().isdisjoint(event_ids))
+            and len(set(event_ids)) == len(event_ids)
+        )
+
+    def remember(self, tenant: str, event_id: str, chunk: int) -> None:
+        """Note that this chunk brought this id."""
+        self.remember_all(tenant, (event_id,), chunk)
+
+    def remember_all(self, tenant: str, event_ids: Sequence[str], chunk: int) -> None:
+        """Note that this chunk brought these new ids."""
+        self._young.setdefault(tenant, {}).update(dict.fromkeys(event_ids, chunk))
+        self._young_size += len(event_ids)
+
+    def settle(self) -> None:
+        """Let the older generation go to fingerprints when the younger is full.
+
+        Call between batches only: within one, every id it touched has to decide by itself.
+        """
+        if self._young_size < self._half:
+            return
+        for tenant, ids in self._old.items():
+            self._older.add(np.fromiter((id_hash(tenant, event_id) for event_id in ids), np.uint64, len(ids)))
+        self._old, self._young, self._young_size = self._young, {}, 0

@@ -1,0 +1,186 @@
+"""Rebuilding a partition's state from ClickHouse: what makes a crash, a rebalance or a late event harmless.
+
+The events are the truth. Ids are fingerprints of all stored events of the partition; hot window cells are counted
+again; older minutes and users that changed since the last checkpoint are recomputed and written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from schemas.clock import Clock
+from schemas.wire import WindowCell
+from stream_processors.ids import IdIndex
+from stream_processors.ports import WarehousePort
+from stream_processors.sql import WINDOW_COLUMNS, WINDOW_KEY, Roles, pair_list, text, text_list, user_state_columns
+from stream_processors.state import PartitionState, shard_name
+from stream_processors.users import RoleTable, UserKey, Users, UserState
+from stream_processors.windows import Windows
+
+ASK_AT_ONCE = 5000
+OVERLAP_SECONDS = 60.0
+"""How far before the checkpoint recovery looks again: covers clocks that differ between worker and warehouse."""
+
+
+class Recovery:
+    """Reads back what the warehouse holds. All methods block and raise `Retryable` when it is away."""
+
+    def __init__(
+        self,
+        warehouse: WarehousePort,
+        roles: Mapping[str, Roles],
+        clock: Clock,
+        *,
+        partitions: int,
+        recent_ids: int,
+        users_in_memory: int,
+        hot_minutes: int,
+    ) -> None:
+        self._warehouse = warehouse
+        self._roles = roles
+        self._role_tables = {pack: RoleTable(declared) for pack, declared in roles.items()}
+        self._clock = clock
+        self._partitions = partitions
+        self._recent_ids = recent_ids
+        self._users_in_memory = users_in_memory
+        self._hot_minutes = hot_minutes
+
+    def load(self, partition: int) -> PartitionState:
+        """The state of a partition as the stored events imply it."""
+        shard = shard_name(partition, self._partitions)
+        mine = f"slot % {self._partitions} = {partition}"
+        if partition == 0:
+            self._drop_foreign_windows()
+        state = PartitionState(
+            partition,
+            self._partitions,
+            IdIndex(self.chunks_of, recent=self._recent_ids, stored=self._fingerprints(mine)),
+            Windows(shard, hot_minutes=self._hot_minutes),
+            Users(self._role_tables, most=self._users_in_memory),
+        )
+        since = max(0.0, self._covered_until(shard) - OVERLAP_SECONDS)
+        self._load_windows(state.windows, mine, since)
+        self._load_changed_users(state.users, mine, since)
+        return state
+
+    def chunks_of(self, tenant: str, event_ids: Sequence[str]) -> dict[str, int]:
+        """The chunk that brought each of these ids, for those that are stored."""
+        found: dict[str, int] = {}
+        for start in range(0, len(event_ids), ASK_AT_ONCE):
+            some = event_ids[start : start + ASK_AT_ONCE]
+            rows = self._warehouse.query(
+                f"SELECT event_id, min(chunk) AS chunk FROM events WHERE tenant = {text(tenant)}"
+                f" AND event_id IN {text_list(some)} GROUP BY event_id"
+            )
+            found.update((str(row["event_id"]), int(row["chunk"])) for row in rows)
+        return found
+
+    def stored_users(self, keys: Iterable[UserKey]) -> list[UserState]:
+        """The states of these users as they were last written; users without one are left out."""
+        wanted = sorted(keys)
+        states: list[UserState] = []
+        for start in range(0, len(wanted), ASK_AT_ONCE):
+            rows = self._warehouse.query(
+                f"SELECT {_STATE_COLUMNS} FROM user_state FINAL"
+                f" WHERE (tenant, user_id) IN {pair_list(wanted[start : start + ASK_AT_ONCE])}"
+            )
+            states.extend(map(_user_state, rows))
+        return states
+
+    def recompute(self, partition: int, minutes: Sequence[int], version: int) -> list[WindowCell]:
+        """The window cells of these minutes (Unix seconds), counted from the stored events."""
+        if not minutes:
+            return []
+        shard = shard_name(partition, self._partitions)
+        rows = self._warehouse.query(
+            f"SELECT {WINDOW_COLUMNS}, uniqExact(user_id) AS users FROM events FINAL"
+            f" WHERE slot % {self._partitions} = {partition} AND minute_at IN ({','.join(map(str, minutes))})"
+            f" AND timestamp >= toDateTime({min(minutes)}, 'UTC')"
+            f" AND timestamp < toDateTime({max(minutes) + 60}, 'UTC')"
+            f" GROUP BY {WINDOW_KEY}"
+        )
+        return [
+            WindowCell(
+                row["tenant"],
+                int(row["minute_at"]),
+                row["event_type"],
+                row["campaign_id"],
+                row["creative_id"],
+                row["segment"],
+                row["channel"],
+                shard,
+                int(row["events"]),
+                int(row["users"]),
+                int(row["amount"]),
+                int(row["late"]),
+                version,
+            )
+            for row in rows
+        ]
+
+    def _drop_foreign_windows(self) -> None:
+        suffix = text(f"/{self._partitions}")
+        if self._warehouse.query(f"SELECT 1 AS one FROM windows WHERE NOT endsWith(shard, {suffix}) LIMIT 1"):
+            self._warehouse.command(
+                f"ALTER TABLE windows DELETE WHERE NOT endsWith(shard, {suffix}) SETTINGS mutations_sync = 1"
+            )
+
+    def _fingerprints(self, mine: str) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        raw = self._warehouse.query_bytes(
+            f"SELECT xxHash64(concat(tenant, char(0), event_id)) FROM events WHERE {mine}", "RowBinary"
+        )
+        return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
+
+    def _covered_until(self, shard: str) -> float:
+        rows = self._warehouse.query(
+            "SELECT toFloat64(argMax(covered_until, version)) AS at FROM checkpoints"
+            f" WHERE name = 'processor' AND shard = {text(shard)}"
+        )
+        return float(rows[0]["at"]) if rows else 0.0
+
+    def _load_windows(self, windows: Windows, mine: str, since: float) -> None:
+        now = self._clock.now()
+        oldest = windows.oldest_hot(now)
+        rows = self._warehouse.query(
+            f"SELECT {WINDOW_COLUMNS}, groupUniqArray(user_id) AS users FROM events FINAL"
+            f" WHERE {mine} AND timestamp >= toDateTime({oldest}, 'UTC') GROUP BY {WINDOW_KEY}"
+        )
+        for row in rows:
+            key = (
+                row["tenant"],
+                int(row["minute_at"]),
+                row["event_type"],
+                row["campaign_id"],
+                row["creative_id"],
+                row["segment"],
+                row["channel"],
+            )
+            windows.restore(key, row["users"], int(row["events"]), int(row["amount"]), int(row["late"]))
+        stale = self._warehouse.query(
+            "SELECT DISTINCT toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
+            f" WHERE {mine} AND inserted_at >= toDateTime64({since:.3f}, 3, 'UTC')"
+            f" AND timestamp < toDateTime({oldest}, 'UTC')"
+        )
+        windows.mark_stale((int(row["minute_at"]) for row in stale), now)
+
+    def _load_changed_users(self, users: Users, mine: str, since: float) -> None:
+        rows = self._warehouse.query(
+            f"SELECT {user_state_columns(self._roles)} FROM events FINAL WHERE {mine} AND (tenant, user_id) IN"
+            f" (SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= toDateTime64({since:.3f}, 3, 'UTC'))"
+            " GROUP BY tenant, user_id"
+        )
+        users.restore(map(_user_state, rows))
+
+
+_STATE_COLUMNS = """tenant, user_id, toFloat64(first_seen) AS first_seen, toFloat64(last_seen) AS last_seen,
+        toFloat64(last_active) AS last_active, toFloat64(signed_up_at) AS signed_up_at,
+        toFloat64(first_purchase_at) AS first_purchase_at, toFloat64(last_purchase_at) AS last_purchase_at,
+        toFloat64(unsubscribed_at) AS unsubscribed_at, events, purchases, monetary_micros, sessions, delivered, opened,
+        clicked, segment, toFloat64(segment_at) AS segment_at, version"""
+
+
+def _user_state(row: Mapping[str, object]) -> UserState:
+    return msgspec.convert(dict(row), UserState, strict=False)

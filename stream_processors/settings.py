@@ -1,0 +1,30 @@
+"""Settings of the processors; `deploy/settings.py` fills them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ProcessorSettings(BaseModel):
+    """How a worker takes, remembers and flushes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port, comma separated.")
+    partitions: int = Field(4, ge=1, le=1024, description="Partitions of the event topic.")
+    group: str = Field("headrace", description="Prefix of the consumer groups.")
+    session_timeout: float = Field(
+        30.0, gt=0, description="Consumer session timeout, seconds (6 on the embedded broker)."
+    )
+    take_chunks: int = Field(200, ge=1, le=5000, description="Chunks a worker takes at once, at most.")
+    take_seconds: float = Field(0.05, gt=0, le=5, description="How long a take waits for more chunks, seconds.")
+    recent_ids: int = Field(600_000, ge=20_000, description="Event ids a partition keeps exactly in memory, about.")
+    users_in_memory: int = Field(200_000, ge=1000, description="User states a partition keeps in memory.")
+    hot_minutes: int = Field(
+        15, ge=6, le=120, description="Minutes of windows counted in memory; older ones are recomputed."
+    )
+    flush_seconds: float = Field(1.0, gt=0, le=60, description="Seconds between flushes of windows and user states.")
+    stall_seconds: float = Field(
+        120.0, gt=0, description="A worker that holds a batch for longer than this ends itself."
+    )
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0 is off.")

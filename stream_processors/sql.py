@@ -1,0 +1,82 @@
+"""SQL text of the processors: literals, role conditions, and the aggregates that equal the in-memory folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\0": "\\0"})
+
+Roles = Mapping[str, Iterable[tuple[str, str | None]]]
+
+
+def text(value: str) -> str:
+    """A string literal. Ids come from outside: backslash, quote and NUL are escaped."""
+    return f"'{value.translate(_ESCAPES)}'"
+
+
+def text_list(values: Iterable[str]) -> str:
+    """A parenthesised list of string literals, for `IN`."""
+    return "(" + ",".join(map(text, values)) + ")"
+
+
+def pair_list(pairs: Iterable[tuple[str, str]]) -> str:
+    """A parenthesised list of pairs of string literals, for `(a, b) IN`."""
+    return "(" + ",".join(f"({text(a)},{text(b)})" for a, b in pairs) + ")"
+
+
+def role_condition(roles: Mapping[str, Roles], role: str) -> str:
+    """The condition on `pack`, `event_type` and `subtype` that a row of `events` plays a role (`0`: in no pack)."""
+    options = []
+    for pack, declared in roles.items():
+        refs = list(declared.get(role, ()))
+        whole = [event_type for event_type, subtype in refs if subtype is None]
+        pairs = [(event_type, subtype) for event_type, subtype in refs if subtype is not None]
+        either = [f"event_type IN {text_list(whole)}"] if whole else []
+        if pairs:
+            either.append(f"(event_type, subtype) IN {pair_list(pairs)}")
+        if either:
+            options.append(f"(pack = {text(pack)} AND ({' OR '.join(either)}))")
+    return "(" + " OR ".join(options) + ")" if options else "0"
+
+
+def user_state_columns(roles: Mapping[str, Roles]) -> str:
+    """The aggregates over a user's events that equal folding them (`stream_processors.users.fold`)."""
+    role = {name: role_condition(roles, name) for name in ROLE_NAMES}
+    delivered = f"{role['impression']} AND NOT is_holdout"
+    seconds = "toFloat64({})"
+
+    def at(function: str, condition: str) -> str:
+        return f"if(countIf({condition}) = 0, NULL, {seconds.format(f'{function}If(timestamp, {condition})')})"
+
+    return f"""
+        tenant, user_id,
+        {seconds.format("min(timestamp)")} AS first_seen, {seconds.format("max(timestamp)")} AS last_seen,
+        {at("max", role["activity"])} AS last_active, {at("min", role["signup"])} AS signed_up_at,
+        {at("min", role["purchase"])} AS first_purchase_at, {at("max", role["purchase"])} AS last_purchase_at,
+        {at("max", role["unsubscribe_all"])} AS unsubscribed_at,
+        count() AS events, countIf({role["purchase"]}) AS purchases,
+        sumIf(amount_micros, {role["purchase"]}) AS monetary_micros, countIf({role["session_start"]}) AS sessions,
+        sumMapIf(map(channel, toUInt64(1)), {delivered}) AS delivered,
+        sumMapIf(map(channel, toUInt64(1)), {role["open"]}) AS opened,
+        countIf({role["click"]}) AS clicked,
+        argMaxIf(segment, (timestamp, segment), segment != '') AS segment,
+        if(countIf(segment != '') = 0, 0, {seconds.format("maxIf(timestamp, segment != '')")}) AS segment_at"""
+
+
+ROLE_NAMES: Final = (
+    "activity",
+    "signup",
+    "purchase",
+    "unsubscribe_all",
+    "session_start",
+    "impression",
+    "open",
+    "click",
+)
+
+WINDOW_COLUMNS: Final = """
+        tenant, toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at, event_type, campaign_id, creative_id, segment,
+        channel, count() AS events, sum(amount_micros) AS amount, countIf(late_arrival) AS late"""
+
+WINDOW_KEY: Final = "tenant, minute_at, event_type, campaign_id, creative_id, segment, channel"

@@ -1,0 +1,217 @@
+"""The state of each user: sums, counts, first and last times. All commute, so the order of arrival does not matter.
+
+Recency, frequency and monetary value read off it: days since `last_active` or `last_purchase_at`, `purchases`,
+`monetary_micros`. States of users who were not seen lately are let go and come back from the `user_state` table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from schemas.wire import EventLine
+
+ACTIVITY: Final = 1
+PURCHASE: Final = 2
+SESSION: Final = 4
+SIGNUP: Final = 8
+UNSUBSCRIBE: Final = 16
+DELIVERY: Final = 32
+OPEN: Final = 64
+CLICK: Final = 128
+
+FLAGS: Final[Mapping[str, int]] = {
+    "activity": ACTIVITY,
+    "purchase": PURCHASE,
+    "session_start": SESSION,
+    "signup": SIGNUP,
+    "unsubscribe_all": UNSUBSCRIBE,
+    "impression": DELIVERY,
+    "open": OPEN,
+    "click": CLICK,
+}
+"""Roles of a pack that the user state folds, as bits."""
+
+UserKey = tuple[str, str]
+
+
+class RoleTable:
+    """What an event means in one pack: (event type, sub-type) to role bits, looked up once for each pair."""
+
+    def __init__(self, roles: Mapping[str, Iterable[tuple[str, str | None]]]) -> None:
+        self._declared = [
+            (event_type, subtype, FLAGS[role])
+            for role, refs in roles.items()
+            if role in FLAGS
+            for event_type, subtype in refs
+        ]
+        self._bits: dict[tuple[str, str], int] = {}
+
+    def bits(self, event_type: str, subtype: str) -> int:
+        """The role bits of an event."""
+        bits = self._bits.get((event_type, subtype))
+        if bits is None:
+            bits = 0
+            for declared_type, declared_subtype, flag in self._declared:
+                if declared_type == event_type and declared_subtype in (None, subtype):
+                    bits |= flag
+            self._bits[event_type, subtype] = bits
+        return bits
+
+
+class UserState(msgspec.Struct, gc=False):
+    """One user, absolute; also the row of `user_state`. Times: Unix seconds, None until it happened."""
+
+    tenant: str
+    user_id: str
+    first_seen: float
+    last_seen: float
+    last_active: float | None = None
+    signed_up_at: float | None = None
+    first_purchase_at: float | None = None
+    last_purchase_at: float | None = None
+    unsubscribed_at: float | None = None
+    events: int = 0
+    purchases: int = 0
+    monetary_micros: int = 0
+    sessions: int = 0
+    delivered: dict[str, int] = {}
+    opened: dict[str, int] = {}
+    clicked: int = 0
+    segment: str = ""
+    segment_at: float = 0.0
+    version: int = 0
+
+
+def _earlier(a: float | None, b: float) -> float:
+    return b if a is None or b < a else a
+
+
+def _later(a: float | None, b: float) -> float:
+    return b if a is None or b > a else a
+
+
+def fold(state: UserState, event: EventLine, bits: int) -> None:
+    """Add one event to its user's state. Commutative: any order of the same events gives the same state."""
+    at = event.timestamp
+    state.events += 1
+    if at < state.first_seen:
+        state.first_seen = at
+    if at > state.last_seen:
+        state.last_seen = at
+    if event.segment and (at, event.segment) > (state.segment_at, state.segment):
+        state.segment, state.segment_at = event.segment, at
+    if not bits:
+        return
+    if bits & ACTIVITY:
+        state.last_active = _later(state.last_active, at)
+    if bits & SESSION:
+        state.sessions += 1
+    if bits & (DELIVERY | OPEN | CLICK):
+        _fold_engagement(state, event, bits)
+    if bits & (PURCHASE | SIGNUP | UNSUBSCRIBE):
+        _fold_milestone(state, event, bits)
+
+
+def _fold_engagement(state: UserState, event: EventLine, bits: int) -> None:
+    if bits & DELIVERY and not event.is_holdout:
+        state.delivered[event.channel] = state.delivered.get(event.channel, 0) + 1
+    if bits & OPEN:
+        state.opened[event.channel] = state.opened.get(event.channel, 0) + 1
+    if bits & CLICK:
+        state.clicked += 1
+
+
+def _fold_milestone(state: UserState, event: EventLine, bits: int) -> None:
+    at = event.timestamp
+    if bits & PURCHASE:
+        state.purchases += 1
+        state.monetary_micros += event.amount_micros
+        state.first_purchase_at = _earlier(state.first_purchase_at, at)
+        state.last_purchase_at = _later(state.last_purchase_at, at)
+    if bits & SIGNUP:
+        state.signed_up_at = _earlier(state.signed_up_at, at)
+    if bits & UNSUBSCRIBE:
+        state.unsubscribed_at = _later(state.unsubscribed_at, at)
+
+
+class Users:
+    """The user states of one shard, at most about `most` in memory; `load` brings back those that were let go."""
+
+    def __init__(self, roles: Mapping[str, RoleTable], *, most: int = 200_000) -> None:
+        """`roles` by pack; events of an undeclared pack count, and mean nothing more."""
+        self._roles = roles
+        self._most = most
+        self._states: dict[UserKey, UserState] = {}
+        self._changed: set[UserKey] = set()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def missing(self, events: Iterable[EventLine]) -> set[UserKey]:
+        """The users of these events whose state is not in memory."""
+        return {(event.tenant, event.user_id) for event in events} - self._states.keys()
+
+    def load(self, states: Iterable[UserState]) -> None:
+        """Put states in memory, as stored."""
+        for state in states:
+            self._states[state.tenant, state.user_id] = state
+
+    def restore(self, states: Iterable[UserState]) -> None:
+        """Put states in memory, as recomputed from the events; they count as changed."""
+        for state in states:
+            self._states[state.tenant, state.user_id] = state
+            self._changed.add((state.tenant, state.user_id))
+
+    def add(self, events: Iterable[EventLine]) -> None:
+        """Fold new events. Call `missing` and `load` before, or users start from nothing."""
+        states, changed, roles = self._states, self._changed, self._roles
+        for event in events:
+            key = (event.tenant, event.user_id)
+            state = states.get(key)
+            if state is None:
+                state = states[key] = UserState(*key, event.timestamp, event.timestamp)
+            table = roles.get(event.pack)
+            fold(state, event, table.bits(event.event_type, event.subtype) if table else 0)
+            changed.add(key)
+
+    def take_changed(self, version: int) -> list[UserState]:
+        """The states that changed since the last call, absolute. Afterwards the longest unused may be let go."""
+        rows = []
+        for key in self._changed:
+            state = self._states.pop(key)
+            state.version = version
+            self._states[key] = state
+            rows.append(state)
+        self._changed = set()
+        return rows
+
+    def touch(self, states: Iterable[UserState]) -> None:
+        """Count these states as changed again, after they could not be written."""
+        self._changed.update((state.tenant, state.user_id) for state in states)
+
+    def shrink(self) -> int:
+        """Let go of the states unused for longest, beyond the bound; returns how many. Unsaved ones stay."""
+        excess = len(self._states) - self._most
+        gone = [key for key in list(self._states)[: max(0, excess)] if key not in self._changed]
+        for key in gone:
+            del self._states[key]
+        return len(gone)
+
+
+def describe(state: UserState, now: float) -> dict[str, Any]:
+    """Recency, frequency and monetary value at `now`: days (float), counts, and the currency's units."""
+
+    def days(at: float | None) -> float | None:
+        return None if at is None else max(0.0, (now - at) / 86400)
+
+    return {
+        "recency_days": days(state.last_active),
+        "frequency": state.purchases,
+        "monetary": state.monetary_micros / 1_000_000,
+        "days_since_purchase": days(state.last_purchase_at),
+        "days_since_signup": days(state.signed_up_at),
+        "sessions": state.sessions,
+    }

@@ -1,0 +1,161 @@
+"""Rolling windows: one-minute cells by event time, from which 5 min, 1 h, 24 h and 7 d are sums.
+
+Cells of the last `hot_minutes` live here and are exact by counting. Older minutes are never counted here: they are
+noted as stale and recomputed from the stored events (`stream_processors.recovery`), right by construction. Cells are
+absolute for their shard, so writing one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.wire import EventLine, WindowCell
+from stream_processors.late import is_late
+
+CellKey = tuple[str, int, str, str, str, str, str]
+"""tenant, minute (Unix seconds), event type, campaign, creative, segment, channel."""
+
+
+def cell_key(cell: WindowCell) -> CellKey:
+    """The key of a cell's row."""
+    return (
+        cell.tenant,
+        cell.minute,
+        cell.event_type,
+        cell.campaign_id,
+        cell.creative_id,
+        cell.segment,
+        cell.channel,
+    )
+
+
+class Cell:
+    """Counts of one cell. `users` holds the distinct users, so that the count is exact."""
+
+    __slots__ = ("amount_micros", "events", "late", "users")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.users: set[str] = set()
+        self.amount_micros = 0
+        self.late = 0
+
+
+class Windows:
+    """The window cells of one shard ("partition/partitions")."""
+
+    def __init__(self, shard: str, *, hot_minutes: int = 15) -> None:
+        self.shard = shard
+        self._hot_seconds = hot_minutes * 60
+        self._minutes: dict[int, dict[CellKey, Cell]] = {}
+        self._changed: set[CellKey] = set()
+        self._stale: dict[int, tuple[float, float]] = {}
+        self._version = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._minutes.values()))
+
+    def oldest_hot(self, now: float) -> int:
+        """The first minute (Unix seconds) that is counted here at `now`."""
+        return int(now - self._hot_seconds) // 60 * 60
+
+    def add(self, events: Iterable[EventLine], now: float) -> set[int]:
+        """Count new events. Returns the minutes that are not hot: to be marked stale once the events are stored."""
+        oldest = self.oldest_hot(now)
+        minutes, changed = self._minutes, self._changed
+        old: set[int] = set()
+        for event in events:
+            minute = int(event.timestamp) // 60 * 60
+            if minute < oldest:
+                old.add(minute)
+                continue
+            cells = minutes.get(minute)
+            if cells is None:
+                cells = minutes[minute] = {}
+            key = (
+                event.tenant,
+                minute,
+                event.event_type,
+                event.campaign_id,
+                event.creative_id,
+                event.segment,
+                event.channel,
+            )
+            cell = cells.get(key)
+            if cell is None:
+                cell = cells[key] = Cell()
+            cell.events += 1
+            cell.users.add(event.user_id)
+            cell.amount_micros += event.amount_micros
+            if is_late(event):
+                cell.late += 1
+            changed.add(key)
+        return old
+
+    def touch(self, cells: Iterable[WindowCell], now: float) -> None:
+        """Count these cells as changed again after they could not be written (as stale, when no longer hot)."""
+        for cell in cells:
+            if cell.minute in self._minutes:
+                self._changed.add(cell_key(cell))
+            else:
+                self.mark_stale((cell.minute,), now)
+
+    def mark_stale(self, minutes: Iterable[int], now: float) -> None:
+        """Ask for these minutes to be recomputed from the stored events."""
+        for minute in minutes:
+            first, _ = self._stale.get(minute, (now, now))
+            self._stale[minute] = (first, now)
+
+    def stale_since(self) -> float | None:
+        """When the longest-waiting stale minute was first touched; None when none waits."""
+        return min((first for first, _ in self._stale.values()), default=None)
+
+    def take_stale(self, now: float, *, quiet: float = 2.0, most: int = 2000) -> list[int]:
+        """Stale minutes that nothing touched for `quiet` seconds or that wait for 5 times that, at most `most`.
+
+        They are forgotten here; after a failure, mark them again.
+        """
+        due = [m for m, (first, last) in self._stale.items() if now - last >= quiet or now - first >= 5 * quiet]
+        due = sorted(due)[:most]
+        for minute in due:
+            del self._stale[minute]
+        return due
+
+    def restore(self, key: CellKey, users: Iterable[str], events: int, amount_micros: int, late: int) -> None:
+        """Put a hot cell in place, as recomputed from the stored events; it counts as changed."""
+        cell = Cell()
+        cell.users, cell.events, cell.amount_micros, cell.late = set(users), events, amount_micros, late
+        self._minutes.setdefault(key[1], {})[key] = cell
+        self._changed.add(key)
+
+    def take_changed(self, now: float) -> list[WindowCell]:
+        """The cells that changed since the last call, absolute; minutes that are no longer hot are let go after."""
+        version = self.next_version(now)
+        changed, self._changed = self._changed, set()
+        rows = [self._row(key, self._minutes[key[1]][key], version) for key in changed]
+        for minute in [minute for minute in self._minutes if minute < self.oldest_hot(now)]:
+            del self._minutes[minute]
+        return rows
+
+    def next_version(self, now: float) -> int:
+        """A version above all earlier ones of this shard: milliseconds of `now`."""
+        self._version = max(self._version + 1, int(now * 1000))
+        return self._version
+
+    def _row(self, key: CellKey, cell: Cell, version: int) -> WindowCell:
+        tenant, minute, event_type, campaign_id, creative_id, segment, channel = key
+        return WindowCell(
+            tenant,
+            minute,
+            event_type,
+            campaign_id,
+            creative_id,
+            segment,
+            channel,
+            self.shard,
+            cell.events,
+            len(cell.users),
+            cell.amount_micros,
+            cell.late,
+            version,
+        )
