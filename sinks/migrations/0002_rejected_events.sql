@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS rejected_events
     message     String,
     key_id      LowCardinality(String),
     chunk       UInt64,
-    index       UInt32,
+    `index`     UInt32,
     event_id    String,
     event_type  String,
     original    String CODEC(ZSTD(3)),
@@ -16,5 +16,5 @@ CREATE TABLE IF NOT EXISTS rejected_events
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (tenant, received_at, chunk, index)
+ORDER BY (tenant, received_at, chunk, `index`)
 TTL toDateTime(received_at) + INTERVAL 90 DAY;
