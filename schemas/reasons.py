@@ -28,3 +28,4 @@ class Reason(StrEnum):
     UNKNOWN_EVENT_TYPE = "unknown_event_type"
     UNKNOWN_VERSION = "unknown_version"
     INVALID_TEXT = "invalid_text"
+    UNREADABLE_CHUNK = "unreadable_chunk"

@@ -27,7 +27,7 @@ class EventLine(msgspec.Struct, frozen=True, gc=False):
     """One accepted event, as processors see it: the top-level fields of a line; `properties` and `context` are skipped.
 
     Times: Unix seconds, UTC. `amount_micros`: millionths of the currency. `subtype`: the property that the pack
-    declares as this event's sub-type (`view_type`, `engagement_type`, …). `backfill`: sent by `headrace backfill`, never late.
+    declares as its sub-type (`view_type`, `engagement_type`, …). `backfill`: sent by `headrace backfill`, never late.
     """
 
     tenant: str

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from schemas.wire import LedgerLine, RejectedLine
+
 
 class Record(NamedTuple):
     """One Kafka record. `value`: the chunk's bytes; `headers`: as produced."""
@@ -27,6 +29,20 @@ class WarehousePort(Protocol):
     def insert_lines(self, table: str, ndjson: bytes) -> None: ...
 
     def command(self, sql: str) -> None: ...
+
+
+class SinkPort(Protocol):
+    """Durable writes of the event path: events first, then ledger, then rejected. Retries passing faults for ever."""
+
+    def write(self, events: bytes, ledger: Sequence[LedgerLine], rejected: Sequence[RejectedLine]) -> None: ...
+
+
+class EmitPort(Protocol):
+    """Produces internal records."""
+
+    def emit(self, topic: str, value: bytes) -> None:
+        """Block until Kafka has the record. Raises `Retryable`."""
+        ...
 
 
 class PublisherPort(Protocol):

@@ -1,0 +1,167 @@
+"""Faust, and only here: topics in, handlers called, offsets acknowledged after the handler's rows are durable.
+
+Reads: the topics of its routes. Guarantee: at least once to the handler; the handler makes it effectively once. The
+rules that make it so (each was seen to lose data otherwise): `noack_take` with a manual acknowledgement after the
+durable write, one stream at a time (`concurrency=1`), raw bytes (a JSON serializer skips what it cannot read), no
+tables, no web server, and no exception ever leaves an agent: an unexpected one ends the process before the offset
+moves, and the supervisor starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+import mode
+
+from schemas.clock import Clock
+from stream_processors.metrics import WorkerMetrics
+from stream_processors.ports import Record
+from stream_processors.routes import Background, Route, Store
+from stream_processors.settings import ProcessorSettings
+
+log = logging.getLogger("headrace.worker")
+
+EXIT_UNEXPECTED = 70
+EXIT_STALLED = 71
+
+
+@dataclass
+class _Progress:
+    """When the oldest unfinished call of each route began (monotonic seconds)."""
+
+    began: dict[str, float] = field(default_factory=dict)
+
+
+def run_app(
+    name: str,
+    settings: ProcessorSettings,
+    routes: Sequence[Route],
+    background: Sequence[Background],
+    clock: Clock,
+    metrics: WorkerMetrics,
+) -> None:
+    """Run until SIGTERM or SIGINT, then leave; `name` is the consumer group's suffix."""
+    app = _build_app(name, settings)
+    progress = _Progress()
+    for route in routes:
+        _add_agent(app, route, progress, clock, metrics)
+    for work in background:
+        _add_background(app, work)
+
+    async def forget(*_: Any, **__: Any) -> None:
+        for route in routes:
+            await asyncio.to_thread(route.forget)
+
+    app.on_partitions_revoked.connect(forget, weak=False)
+    app.on_partitions_assigned.connect(forget, weak=False)
+    threading.Thread(target=_watch, args=(progress, settings.stall_seconds, clock), daemon=True).start()
+    worker = faust.Worker(app, loglevel="WARNING", quiet=True)
+    worker.execute_from_commandline()
+
+
+def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
+    return faust.App(
+        id=f"{settings.group}-{name}",
+        broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        agent_supervisor=mode.CrashingSupervisor,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=8 * 1024 * 1024,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 5,
+        broker_request_timeout=max(90.0, settings.session_timeout * 3),
+        broker_commit_interval=0.5,
+        broker_max_poll_records=1000,
+        stream_buffer_maxsize=2 * settings.take_chunks,
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        loghandlers=[],
+    )
+
+
+def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, metrics: WorkerMetrics) -> None:
+    topic = app.topic(route.topic, key_serializer="raw", value_serializer="raw")
+
+    async def consume(stream: Any) -> None:
+        storing: asyncio.Task[None] | None = None
+        async for events in stream.noack_take(route.take, within=route.within):
+            try:
+                began = progress.began[route.topic] = clock.monotonic()
+                records = [_record(event) for event in events]
+                store = await asyncio.to_thread(route.handle, records)
+                metrics.handled(route.topic, len(records), clock.monotonic() - began)
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(_store_and_acknowledge(stream, store, events, route, progress, metrics))
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                _end_process(f"{route.topic}: unexpected error while handling", EXIT_UNEXPECTED)
+
+    app.agent(topic, name=f"{app.conf.id}.{route.topic}", concurrency=1)(consume)
+
+
+async def _store_and_acknowledge(
+    stream: Any, store: Store, events: Sequence[Any], route: Route, progress: _Progress, metrics: WorkerMetrics
+) -> None:
+    try:
+        await asyncio.to_thread(store)
+        for event in events:
+            await stream.ack(event)
+        progress.began.pop(route.topic, None)
+        metrics.acknowledged(route.topic, len(events))
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        _end_process(f"{route.topic}: unexpected error while storing", EXIT_UNEXPECTED)
+
+
+def _record(event: Any) -> Record:
+    message = event.message
+    headers = message.headers or {}
+    value = event.value
+    return Record(
+        message.partition, message.offset, value if isinstance(value, bytes) else bytes(value or b""), dict(headers)
+    )
+
+
+def _add_background(app: faust.App, work: Background) -> None:
+    async def loop() -> None:
+        while not app.should_stop:
+            try:
+                await asyncio.to_thread(work.run)
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                _end_process(f"{work.name}: unexpected error", EXIT_UNEXPECTED)
+            await app.sleep(work.seconds)
+
+    loop.__name__ = work.name
+    app.task()(loop)
+
+
+def _watch(progress: _Progress, stall_seconds: float, clock: Clock) -> None:
+    while True:
+        clock.sleep(1.0)
+        for topic, began in list(progress.began.items()):
+            if clock.monotonic() - began > stall_seconds:
+                _end_process(f"{topic}: no progress for {stall_seconds:.0f} s", EXIT_STALLED)
+
+
+def _end_process(why: str, status: int) -> None:
+    """Leave at once, so that nothing is acknowledged that was not stored."""
+    log.critical("%s; ending the process, nothing was acknowledged", why, exc_info=True)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    os._exit(status)

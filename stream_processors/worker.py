@@ -1,0 +1,195 @@
+"""The worker: the handlers of the event path's topics, and the flush beside them.
+
+Reads `headrace.events`, `headrace.rejected`, `headrace.ledger`. Writes `events`, `rejected_events`, `ledger` before the
+offset moves, `windows`, `user_state`, `checkpoints` and `headrace.rollups` within a second after.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from schemas import topics
+from schemas.clock import Clock
+from schemas.errors import Retryable
+from schemas.reasons import Reason
+from schemas.wire import CHUNK_HEADER, COUNTS_HEADER, LedgerLine, RejectedLine, decode_counts
+from stream_processors.batch import Batch
+from stream_processors.flush import Flusher
+from stream_processors.metrics import WorkerMetrics
+from stream_processors.ports import EmitPort, Record, SinkPort, WarehousePort
+from stream_processors.processor import Processor, describe_states
+from stream_processors.recovery import Recovery
+from stream_processors.routes import Background, Route, Store
+from stream_processors.settings import ProcessorSettings
+from stream_processors.sql import Roles
+
+log = logging.getLogger("headrace.worker")
+T = TypeVar("T")
+
+POISON_BYTES = 64 * 1024
+
+_rejected_decoder = msgspec.json.Decoder(RejectedLine)
+
+
+@dataclass(frozen=True)
+class WorkerPorts:
+    """What a worker is wired to. `flush_warehouse` is used from another thread than `warehouse`."""
+
+    warehouse: WarehousePort
+    flush_warehouse: WarehousePort
+    sink: SinkPort
+    side_sink: SinkPort
+    emit: EmitPort
+    clock: Clock
+
+
+class Worker:
+    """Everything of one worker process but Kafka itself."""
+
+    def __init__(
+        self, settings: ProcessorSettings, roles: Mapping[str, Roles], ports: WorkerPorts, metrics: WorkerMetrics
+    ) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._metrics = metrics
+        self.processor = Processor(self._recovery(settings, roles, ports.warehouse, ports.clock), ports.clock)
+        self._flusher = Flusher(
+            self.processor,
+            self._recovery(settings, roles, ports.flush_warehouse, ports.clock),
+            ports.flush_warehouse,
+            lambda lines: ports.emit.emit(topics.ROLLUPS, lines),
+            ports.clock,
+        )
+
+    def routes(self) -> tuple[Route, ...]:
+        """The topics of the event path, each with its handler."""
+        take, within = self._settings.take_chunks, self._settings.take_seconds
+        return (
+            Route(topics.EVENTS, self.handle_events, self.processor.forget, take, within),
+            Route(topics.REJECTED, self.handle_rejected, _nothing, take, within),
+            Route(topics.LEDGER, self.handle_ledger, _nothing, take, within),
+        )
+
+    def background(self) -> tuple[Background, ...]:
+        """The flush, once a second."""
+        return (Background("flush", self._settings.flush_seconds, self.flush),)
+
+    def handle_events(self, records: Sequence[Record]) -> Store:
+        """Run records along the path; the store writes what they became."""
+        batch = self._retry("process", lambda: self.processor.process(records))
+        poison = [_poison(record, batch, self._ports.clock) for record in records] if batch.poison else []
+        rejected = [line for line in poison if line is not None]
+
+        def store() -> None:
+            self._ports.sink.write(batch.lines(), batch.ledger, rejected)
+            self.processor.stored(batch)
+            self._count(batch)
+
+        return store
+
+    def handle_rejected(self, records: Sequence[Record]) -> Store:
+        """Dead letters: rows of `rejected_events`, counted in the ledger under their chunk."""
+        rows: list[RejectedLine] = []
+        ledger: list[LedgerLine] = []
+        for record in records:
+            try:
+                counts = decode_counts(record.headers[COUNTS_HEADER])
+                number = int(record.headers[CHUNK_HEADER])
+                rows += _rejected_decoder.decode_lines(record.value)
+            except (KeyError, ValueError, msgspec.DecodeError) as error:
+                rows.append(_unreadable(record, self._ports.clock, f"not a chunk of rejected events: {error}"))
+                continue
+            ledger += [LedgerLine(c.tenant, c.minute, "rejected", c.reason, number, c.n, 1) for c in counts]
+
+        def store() -> None:
+            self._ports.side_sink.write(b"", ledger, rows)
+            self._metrics.events("rejected", len(rows))
+
+        return store
+
+    def handle_ledger(self, records: Sequence[Record]) -> Store:
+        """The collector's own counts, on to the ledger table as they are."""
+        decoder = msgspec.json.Decoder(LedgerLine)
+        lines: list[LedgerLine] = []
+        for record in records:
+            try:
+                lines += decoder.decode_lines(record.value)
+            except msgspec.DecodeError as error:
+                log.error("ledger record at offset %d is unreadable, left out: %s", record.offset, error)
+        return lambda: self._ports.side_sink.write(b"", lines, [])
+
+    def flush(self) -> None:
+        """One flush; a passing fault is logged and left for the next."""
+        try:
+            self._flusher.flush()
+        except Retryable as error:
+            self._metrics.retried("flush")
+            log.warning("flush put off: %s", error)
+        self._metrics.state(describe_states(self.processor.states))
+
+    def _retry(self, what: str, call: Callable[[], T]) -> T:
+        wait = 0.1
+        while True:
+            try:
+                return call()
+            except Retryable as error:
+                self._metrics.retried(what)
+                log.warning("%s: %s; trying again in %.1f s", what, error, wait)
+                self._ports.clock.sleep(wait)
+                wait = min(wait * 2, 5.0)
+
+    def _count(self, batch: Batch) -> None:
+        stages = {"duplicate": 0, "late": 0, "accepted": 0}
+        for line in batch.ledger:
+            stages[line.stage] += line.n
+        self._metrics.events("stored", sum(len(events) for _, events in batch.fresh()))
+        self._metrics.events("duplicate", stages["duplicate"])
+        self._metrics.events("late", stages["late"])
+        self._metrics.events("poison", len(batch.poison))
+
+    @staticmethod
+    def _recovery(
+        settings: ProcessorSettings, roles: Mapping[str, Roles], warehouse: WarehousePort, clock: Clock
+    ) -> Recovery:
+        return Recovery(
+            warehouse,
+            roles,
+            clock,
+            partitions=settings.partitions,
+            recent_ids=settings.recent_ids,
+            users_in_memory=settings.users_in_memory,
+            hot_minutes=settings.hot_minutes,
+        )
+
+
+def _nothing() -> None:
+    """These topics keep no state."""
+
+
+def _poison(record: Record, batch: Batch, clock: Clock) -> RejectedLine | None:
+    for partition, offset, why in batch.poison:
+        if (partition, offset) == (record.partition, record.offset):
+            return _unreadable(record, clock, why)
+    return None
+
+
+def _unreadable(record: Record, clock: Clock, why: str) -> RejectedLine:
+    """A record that is no chunk, kept as a dead letter of no tenant; the chunk number is its place in the topic."""
+    return RejectedLine(
+        tenant="",
+        received_at=round(clock.now(), 3),
+        reason=Reason.UNREADABLE_CHUNK,
+        field="",
+        message=why,
+        key_id="",
+        chunk=record.partition << 48 | record.offset,
+        index=0,
+        original=base64.b64encode(record.value[:POISON_BYTES]).decode(),
+        encoding="base64",
+    )
