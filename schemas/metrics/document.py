@@ -1,0 +1,64 @@
+"""The dictionary as a page for people: `docs/metrics.md` is what this renders, and a test holds them together."""
+
+from __future__ import annotations
+
+from schemas.metrics.model import Dictionary, Healthy, Metric, Unit
+
+_HEAD = """# Metrics
+
+Generated from `schemas/metrics/dictionary.yaml`; change that file, then run `headrace docs`.
+
+A metric is a numerator over a denominator, both exact, divided once. Percent runs from 0 to 100. Where the denominator
+is 0 the value is `null`, not 0. Ranges are by event time, the start included and the end not. Money is in the tenant's
+currency. An event that comes late, twice or out of order changes nothing that it should not: every number is that of the
+same events in any order. A metric is marked `incomplete` when less than 90 % of the data expected for its range is stored.
+"""
+
+
+def render(dictionary: Dictionary) -> str:
+    """The whole page as Markdown, ending with a newline."""
+    lines = [_HEAD, "| metric | what it says | unit | healthy | window | priority |", "|---|---|---|---|---|---|"]
+    lines += [_row(metric) for metric in dictionary.metrics]
+    return "\n".join(lines) + "\n" + "".join(_section(metric) for metric in dictionary.metrics)
+
+
+def _row(m: Metric) -> str:
+    return (
+        f"| [{m.id}](#{m.id}) | {m.name} | {m.unit} | {healthy_text(m.healthy, m.unit)} | {m.window} | {m.priority} |"
+    )
+
+
+def healthy_text(healthy: Healthy, unit: Unit) -> str:
+    """A healthy range in words: `1.5 % to 5 %`, `up to 20`, `any`."""
+    suffix = " %" if unit is Unit.PERCENT else ""
+    low = f"{healthy.min:g}{suffix}" if healthy.min is not None else ""
+    high = f"{healthy.max:g}{suffix}" if healthy.max is not None else ""
+    if low and high:
+        return f"{low} to {high}"
+    return f"from {low}" if low else f"up to {high}" if high else "any"
+
+
+def _section(m: Metric) -> str:
+    facts = [
+        ("Formula", m.formula),
+        ("Measures", _measures(m)),
+        ("Split and filter by", ", ".join(f"`{d}`" for d in m.dimensions) or "nothing"),
+        ("Owner", m.owner),
+        ("Refresh", m.refresh),
+        ("Target", f"{m.target:g}" if m.target is not None else ""),
+        ("Also known as", ", ".join(f"`{alias}`" for alias in m.aliases)),
+        ("Our reading", m.reading),
+    ]
+    listed = "".join(f"- {name}: {text}\n" for name, text in facts if text)
+    return f"\n## {m.id}\n\n**{m.name}.** {m.definition}\n\n{listed}"
+
+
+def _measures(m: Metric) -> str:
+    plain = _quotient(m.measures.numerator, m.measures.denominator)
+    if m.by_campaign is None:
+        return plain
+    return f"{plain}; by campaign or creative {_quotient(m.by_campaign.numerator, m.by_campaign.denominator)}"
+
+
+def _quotient(numerator: str, denominator: str | None) -> str:
+    return f"`{numerator}`" + (f" ÷ `{denominator}`" if denominator else "")

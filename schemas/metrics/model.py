@@ -1,0 +1,125 @@
+"""The shape of a metric dictionary entry; `loader` reads it from YAML, readers compute what it names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+class Unit(StrEnum):
+    """What a value counts. Percent runs from 0 to 100; ratio is a plain quotient; currency is the tenant's own money."""
+
+    PERCENT = "percent"
+    RATIO = "ratio"
+    CURRENCY = "currency"
+    COUNT = "count"
+
+
+class Dimension(StrEnum):
+    """What a metric can be filtered by and split into; each is a column of `events`."""
+
+    CAMPAIGN = "campaign_id"
+    CREATIVE = "creative_id"
+    SEGMENT = "segment"
+    CHANNEL = "channel"
+    EVENT_TYPE = "event_type"
+
+
+class Priority(StrEnum):
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+Text = Annotated[str, AfterValidator(_one_line), Field(min_length=3, max_length=600)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Healthy(_Strict):
+    """The range that needs no attention, in the metric's unit; an open end is None."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Healthy:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class Measures(_Strict):
+    """What is divided by what: ids of measures that the query builder of `api` knows. Counts have no denominator."""
+
+    numerator: Identifier
+    denominator: Identifier | None = None
+
+
+class Metric(_Strict):
+    """One entry of the dictionary.
+
+    `window`: the range that is read when the caller names none (`24h`, `7d`). `by_campaign`: the measures that replace
+    the plain ones when the metric is filtered by or split into campaigns or creatives, because then it asks about the
+    campaign's own orders. `reading`: how our reading differs from the specification, or why it was chosen.
+    """
+
+    id: Identifier
+    aliases: tuple[Identifier, ...] = ()
+    name: Text
+    definition: Text
+    formula: Text
+    unit: Unit
+    owner: Text
+    refresh: Text
+    priority: Priority
+    healthy: Healthy = Healthy()
+    target: float | None = None
+    measures: Measures
+    by_campaign: Measures | None = None
+    dimensions: tuple[Dimension, ...] = ()
+    window: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}[hd]$")]
+    reading: Annotated[str, AfterValidator(_one_line)] = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Metric:
+        quotient = self.unit in (Unit.PERCENT, Unit.RATIO)
+        if quotient and self.measures.denominator is None:
+            raise ValueError(f"a {self.unit} needs measures.denominator")
+        if self.by_campaign and (self.by_campaign.denominator is None) != (self.measures.denominator is None):
+            raise ValueError("by_campaign must have a denominator exactly when measures has one")
+        return self
+
+    @property
+    def window_seconds(self) -> int:
+        """The default range in seconds."""
+        return int(self.window[:-1]) * (3600 if self.window[-1] == "h" else 86400)
+
+
+class Dictionary(_Strict):
+    """All metrics, in reading order."""
+
+    metrics: tuple[Metric, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Dictionary:
+        seen: set[str] = set()
+        for metric in self.metrics:
+            for name in (metric.id, *metric.aliases):
+                if name in seen:
+                    raise ValueError(f"the metric id {name!r} stands twice")
+                seen.add(name)
+        return self
+
+    def find(self, metric_id: str) -> Metric | None:
+        """The metric of this id or alias, or None."""
+        return next((m for m in self.metrics if metric_id == m.id or metric_id in m.aliases), None)
