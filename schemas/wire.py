@@ -84,11 +84,12 @@ class LedgerLine(msgspec.Struct, frozen=True, gc=False):
 
 
 class WindowCell(msgspec.Struct, frozen=True, gc=False):
-    """One cell of the one-minute rolling windows, absolute for its partition. `minute`: Unix seconds, event time."""
+    """One cell of the one-minute rolling windows, absolute for its shard. `minute`: Unix seconds, event time."""
 
     tenant: str
     minute: int
     event_type: str
+    subtype: str
     campaign_id: str
     creative_id: str
     segment: str

@@ -76,7 +76,7 @@ ROLE_NAMES: Final = (
 )
 
 WINDOW_COLUMNS: Final = """
-        tenant, toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at, event_type, campaign_id, creative_id, segment,
-        channel, count() AS events, sum(amount_micros) AS amount, countIf(late_arrival) AS late"""
+        tenant, toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at, event_type,
+        if(is_holdout, 'holdout', subtype) AS kind, campaign_id, creative_id, segment, channel, count() AS events, sum(amount_micros) AS amount, countIf(late_arrival) AS late"""
 
-WINDOW_KEY: Final = "tenant, minute_at, event_type, campaign_id, creative_id, segment, channel"
+WINDOW_KEY: Final = "tenant, minute_at, event_type, kind, campaign_id, creative_id, segment, channel"

@@ -12,8 +12,11 @@ from collections.abc import Iterable
 from schemas.wire import EventLine, WindowCell
 from stream_processors.late import is_late
 
-CellKey = tuple[str, int, str, str, str, str, str]
-"""tenant, minute (Unix seconds), event type, campaign, creative, segment, channel."""
+CellKey = tuple[str, int, str, str, str, str, str, str]
+"""tenant, minute (Unix seconds), event type, sub-type, campaign, creative, segment, channel."""
+
+HOLDOUT = "holdout"
+"""The sub-type under which deliveries to holdout members are counted: they were not shown anything."""
 
 
 def cell_key(cell: WindowCell) -> CellKey:
@@ -22,6 +25,7 @@ def cell_key(cell: WindowCell) -> CellKey:
         cell.tenant,
         cell.minute,
         cell.event_type,
+        cell.subtype,
         cell.campaign_id,
         cell.creative_id,
         cell.segment,
@@ -76,6 +80,7 @@ class Windows:
                 event.tenant,
                 minute,
                 event.event_type,
+                HOLDOUT if event.is_holdout else event.subtype,
                 event.campaign_id,
                 event.creative_id,
                 event.segment,
@@ -143,11 +148,12 @@ class Windows:
         return self._version
 
     def _row(self, key: CellKey, cell: Cell, version: int) -> WindowCell:
-        tenant, minute, event_type, campaign_id, creative_id, segment, channel = key
+        tenant, minute, event_type, subtype, campaign_id, creative_id, segment, channel = key
         return WindowCell(
             tenant,
             minute,
             event_type,
+            subtype,
             campaign_id,
             creative_id,
             segment,

@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS windows
     tenant        LowCardinality(String),
     minute        DateTime('UTC'),
     event_type    LowCardinality(String),
+    subtype       LowCardinality(String),
     campaign_id   LowCardinality(String),
     creative_id   LowCardinality(String),
     segment       LowCardinality(String),
@@ -18,7 +19,7 @@ CREATE TABLE IF NOT EXISTS windows
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(minute)
-ORDER BY (tenant, minute, event_type, campaign_id, creative_id, segment, channel, shard);
+ORDER BY (tenant, minute, event_type, subtype, campaign_id, creative_id, segment, channel, shard);
 
 -- How far a shard's windows and user states cover what is stored (by inserted_at); recovery recomputes from there.
 CREATE TABLE IF NOT EXISTS checkpoints
