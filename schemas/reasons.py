@@ -29,3 +29,4 @@ class Reason(StrEnum):
     UNKNOWN_VERSION = "unknown_version"
     INVALID_TEXT = "invalid_text"
     UNREADABLE_CHUNK = "unreadable_chunk"
+    REFUSED_BY_WAREHOUSE = "refused_by_warehouse"

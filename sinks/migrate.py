@@ -31,7 +31,7 @@ ENGINE = ReplacingMergeTree(applied_at)
 ORDER BY number"""
 
 Columns = Iterable[tuple[str, str]]
-_COLUMN: Final = re.compile(r"p_[a-z][a-z0-9_]{0,60}\Z")
+_COLUMN: Final = re.compile(r"p_[a-z][a-z0-9_]{0,63}\Z")
 _WORD: Final = r"(?:U?Int(?:8|16|32|64)|Float(?:32|64)|String|Bool|UUID|Date|DateTime|DateTime64\(3(?:, 'UTC')?\))"
 _TYPE: Final = re.compile(
     rf"(?:{_WORD}|LowCardinality\(String\)|(?:Nullable|Array)\({_WORD}\)|LowCardinality\(Nullable\(String\)\))\Z"
