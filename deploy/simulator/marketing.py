@@ -65,9 +65,8 @@ class Marketing:
         self._message("message_sent", user, campaign, creative, channel)
 
     def _message(self, event_type: str, user: User, campaign: Campaign, creative: str, channel: str) -> None:
-        self._stage.emit_user(
-            event_type, "backend", user, {"campaign_id": campaign.id, "creative_id": creative, "channel": channel}
-        )
+        properties = {"campaign_id": campaign.id, "creative_id": creative, "delivery_channel": channel}
+        self._stage.emit_user(event_type, "backend", user, properties)
 
     def _open(self, user: User, campaign: Campaign, creative: str, quality: float, channel: str) -> None:
         stage, rng, kind = self._stage, self._stage.rng, campaign.kind
@@ -124,7 +123,7 @@ class Marketing:
             return
         campaign.unrecorded_cents -= cents
         campaign.spent_cents += cents
-        properties = {"campaign_id": campaign.id, "amount": cents / 100, "spend_category": "media"}
+        properties = {"campaign_id": campaign.id, "amount": cents / 100}
         self._stage.emit("campaign_spend_recorded", "backend", SYSTEM_USER, properties)
 
     def _portal(self, event_type: str, properties: Event) -> str:

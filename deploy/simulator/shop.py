@@ -16,6 +16,8 @@ ENGAGEMENTS: Final = (
     ("save_item", "item", 0.12),
 )
 QUERIES: Final = ("running shoes", "coffee beans", "desk lamp", "weekend trip", "headphones", "gift card", "yoga mat")
+GRANTED: Final = {"purpose": "marketing", "legal_basis": "CCPA", "policy_version": "2026-01", "method": "single_opt_in"}
+WITHDRAWN: Final = {**GRANTED, "method": "unsubscribe_link"}
 _engagements = Weighted(ENGAGEMENTS, [engagement[2] for engagement in ENGAGEMENTS])
 _payments = Weighted(("card", "wallet", "other"), (0.62, 0.33, 0.05))
 
@@ -37,7 +39,7 @@ class Shop:
                 "utm_campaign": f"{channel}-always-on" if source else None,
             },
         )  # fmt: skip
-        stage.emit_user("consent_granted", "mobile", user, {"consent_type": "marketing", "channel": "all"})
+        stage.emit_user("consent_granted", "mobile", user, GRANTED)
 
     def visit(self, user: User) -> None:
         """One session: the app opens, a few screens, perhaps a purchase."""
@@ -93,7 +95,7 @@ class Shop:
         stage.after(rng.uniform(200, 4_000), self._record_cost, user, order_id, cost)
 
     def _record_cost(self, user: User, order_id: str, cost: float) -> None:
-        self._stage.emit_user("order_cost_recorded", "backend", user, {"order_id": order_id, "cost_of_goods": cost})
+        self._stage.emit_user("order_cost_recorded", "backend", user, {"order_id": order_id, "cogs": cost})
 
     def _attribute(self, user: User, order_id: str, value: float, cause: Campaign | None) -> None:
         """Last touch: the last clicked campaign, if the click is recent, whatever the true cause."""
@@ -133,7 +135,7 @@ class Shop:
             },
         )  # fmt: skip
         if user.unsubscribed:
-            stage.emit_user("consent_withdrawn", "mobile", user, {"consent_type": "marketing", "channel": "all"})
+            stage.emit_user("consent_withdrawn", "mobile", user, WITHDRAWN)
 
     def resegment(self, user: User, reason: str) -> None:
         """The nightly segmentation moves a user to another pattern."""

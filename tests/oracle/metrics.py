@@ -1,0 +1,205 @@
+"""An independent computation of the metric dictionary: no SQL, no floats, only sets, integers and fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from .facts import ACTIVITY_TYPES, OPENS, Fact, facts
+
+EVER = 1 << 62
+MICROS = 1_000_000
+
+
+class Answer(NamedTuple):
+    """A metric: money and counts as exact numbers; `value` is None where the denominator is 0 or nothing is defined."""
+
+    numerator: Fraction
+    denominator: Fraction | None
+    value: Fraction | None
+
+    def matches(self, value: float | None) -> bool:
+        """Whether a float is this value, to the last digit (one rounding in the last place is allowed)."""
+        if value is None or self.value is None:
+            return value is None and self.value is None
+        exact = float(self.value)
+        return value == exact or abs(value - exact) <= abs(exact) * 2.3e-16
+
+
+class Scope(NamedTuple):
+    """What a metric is asked about. Times in milliseconds, `end` exclusive; None: everything."""
+
+    start: int = -EVER
+    end: int = EVER
+    campaign_id: str | None = None
+    creative_id: str | None = None
+    segment: str | None = None
+    channel: str | None = None
+
+    def holds(self, one: Fact) -> bool:
+        """Whether a fact is inside every filter, time among them."""
+        return self.start <= one.ms < self.end and self.fits(one)
+
+    def fits(self, one: Fact) -> bool:
+        """Whether a fact is inside every filter but time."""
+        return (
+            self.campaign_id in (None, one.campaign_id)
+            and self.creative_id in (None, one.creative_id)
+            and self.segment in (None, one.segment)
+            and self.channel in (None, one.channel)
+        )
+
+    @property
+    def about_a_campaign(self) -> bool:
+        return self.campaign_id is not None or self.creative_id is not None
+
+
+class Oracle:
+    """Answers metrics over the accepted events of one tenant, given once, as sent, in any order, with repeats."""
+
+    def __init__(self, events: Iterable[dict[str, Any]]) -> None:
+        self.facts = facts(events)
+        self._by_type: dict[str, list[Fact]] = {}
+        for one in self.facts:
+            self._by_type.setdefault(one.event_type, []).append(one)
+        self._orders = _first_of(self._of("user_purchased"), lambda one: one.order_id or one.event_id)
+        self._conversions = _first_of(
+            self._of("campaign_converted"), lambda one: (one.campaign_id, one.order_id or one.event_id)
+        )
+
+    def campaigns(self) -> list[str]:
+        """Every campaign that any event names."""
+        return sorted({one.campaign_id for one in self.facts if one.campaign_id})
+
+    def answer(self, metric: str, scope: Scope | None = None) -> Answer:
+        """The metric of this dictionary id; KeyError when the oracle does not know it."""
+        scope = scope or Scope()
+        numerator, denominator, factor = METRICS[metric](self, scope)
+        if denominator is None:
+            return Answer(numerator, None, numerator * factor)
+        value = numerator / denominator * factor if denominator else None
+        return Answer(numerator, denominator, value)
+
+    def _of(self, *types: str) -> list[Fact]:
+        return [one for kind in types for one in self._by_type.get(kind, ())]
+
+    def _in(self, scope: Scope, *types: str) -> list[Fact]:
+        return [one for one in self._of(*types) if scope.holds(one)]
+
+    def orders(self, scope: Scope) -> list[Fact]:
+        """The first event of each order, where that lies inside the scope."""
+        return [one for one in self._orders if scope.holds(one)]
+
+    def conversions(self, scope: Scope) -> list[Fact]:
+        """The first event of each campaign's order, where that lies inside the scope."""
+        return [one for one in self._conversions if scope.holds(one)]
+
+    def new_customers(self, scope: Scope) -> set[str]:
+        """Users whose first order ever lies inside the scope; with a campaign, those whose first order it converted."""
+        first = _first_of(self._orders, lambda one: one.user_id)
+        inside = [one for one in first if scope.start <= one.ms < scope.end]
+        if scope.campaign_id is None:
+            return {one.user_id for one in inside if scope.fits(one)}
+        won = {one.order_id for one in self._conversions if one.campaign_id == scope.campaign_id}
+        return {one.user_id for one in inside if one.order_id in won}
+
+    def budget(self, scope: Scope) -> int:
+        """Millionths: newest approved, else newest initial, and what was moved, of every campaign in scope."""
+        initial: dict[str, int] = {}
+        approved: dict[str, int] = {}
+        moved: dict[str, int] = {}
+        for one in sorted(self._of("campaign_created", "campaign_launched", "budget_reallocated")):
+            if one.ms >= scope.end:
+                continue
+            if one.event_type == "campaign_created":
+                initial[one.campaign_id] = one.micros
+            elif one.event_type == "campaign_launched":
+                approved[one.campaign_id] = one.micros
+            else:
+                moved[one.campaign_id] = moved.get(one.campaign_id, 0) + one.micros
+                moved[one.from_campaign] = moved.get(one.from_campaign, 0) - one.micros
+        total = {**initial, **approved}
+        for campaign, micros in moved.items():
+            total[campaign] = total.get(campaign, 0) + micros
+        if scope.campaign_id is not None:
+            return total.get(scope.campaign_id, 0)
+        return sum(total.values())
+
+    def spend(self, scope: Scope) -> int:
+        return sum(one.micros for one in self._in(scope, "campaign_spend_recorded"))
+
+    def impressions(self, scope: Scope) -> list[Fact]:
+        return [one for one in self._in(scope, "campaign_delivered") if not one.holdout]
+
+    def opens(self, scope: Scope) -> list[Fact]:
+        return [one for one in self._in(scope, "campaign_viewed") if one.view_type in OPENS]
+
+    def clicks(self, scope: Scope) -> list[Fact]:
+        return self._in(scope, "campaign_clicked")
+
+    def messages(self, scope: Scope, event_type: str) -> list[Fact]:
+        """E-mail and push only."""
+        return [one for one in self._in(scope, event_type) if one.channel in ("email", "push")]
+
+    def message_clickers(self, scope: Scope) -> set[str]:
+        """Users who clicked a campaign after, or at least before the end of the range, opening a message of it."""
+        before = scope._replace(start=-EVER, creative_id=None, segment=None)
+        opened = {(one.user_id, one.campaign_id) for one in self.messages(before, "message_opened")}
+        return {one.user_id for one in self.clicks(scope) if (one.user_id, one.campaign_id) in opened}
+
+    def active(self, scope: Scope) -> set[str]:
+        seen = {one.user_id for one in self._in(scope, *ACTIVITY_TYPES)}
+        return seen | {one.user_id for one in self.opens(scope)}
+
+    def count(self, scope: Scope) -> int:
+        return sum(1 for one in self.facts if scope.holds(one))
+
+
+def _first_of(ordered: list[Fact], key: Callable[[Fact], Any]) -> list[Fact]:
+    """The earliest fact for each key; the input is in time order."""
+    found: dict[Any, Fact] = {}
+    for one in ordered:
+        found.setdefault(key(one), one)
+    return list(found.values())
+
+
+def _users(some: Iterable[Fact]) -> Fraction:
+    return Fraction(len({one.user_id for one in some}))
+
+
+def _number(some: Iterable[Any]) -> Fraction:
+    return Fraction(len(list(some)))
+
+
+def _money(some: Iterable[Fact]) -> Fraction:
+    return Fraction(sum(one.micros for one in some), MICROS)
+
+
+Quotient = tuple[Fraction, Fraction | None, int]
+
+
+def _bought(oracle: Oracle, scope: Scope) -> list[Fact]:
+    """Orders, or, where a campaign or creative is asked about, its converted orders."""
+    return oracle.conversions(scope) if scope.about_a_campaign else oracle.orders(scope)
+
+
+METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
+    "roas": lambda o, s: (_money(o.conversions(s)), Fraction(o.spend(s), MICROS), 1),
+    "ctr": lambda o, s: (_number(o.clicks(s)), _number(o.impressions(s)), 100),
+    "conversion_rate": lambda o, s: (_users(o.conversions(s)), _users(o.clicks(s)), 100),
+    "cac": lambda o, s: (Fraction(o.spend(s), MICROS), _number(o.new_customers(s)), 1),
+    "cpc": lambda o, s: (Fraction(o.spend(s), MICROS), _number(o.clicks(s)), 1),
+    "impressions": lambda o, s: (_number(o.impressions(s)), None, 1),
+    "budget_utilization": lambda o, s: (
+        Fraction(o.spend(s._replace(start=-EVER)), MICROS), Fraction(o.budget(s), MICROS), 100,
+    ),
+    "aov": lambda o, s: (_money(_bought(o, s)), _number(_bought(o, s)), 1),
+    "engagement_rate": lambda o, s: (_users(o.opens(s)), _users(o.impressions(s)), 100),
+    "open_rate": lambda o, s: (_users(o.messages(s, "message_opened")), _users(o.messages(s, "message_sent")), 100),
+    "click_rate": lambda o, s: (_number(o.message_clickers(s)), _users(o.messages(s, "message_opened")), 100),
+    "revenue": lambda o, s: (_money(_bought(o, s)), None, 1),
+    "purchases": lambda o, s: (_number(_bought(o, s)), None, 1),
+    "active_users": lambda o, s: (_number(o.active(s)), None, 1),
+    "events": lambda o, s: (Fraction(o.count(s)), None, 1),
+}  # fmt: skip

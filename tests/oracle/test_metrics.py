@@ -1,0 +1,152 @@
+"""The oracle against cases small enough to work out by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+
+from .facts import fact, micros, milliseconds
+from .metrics import METRICS, Oracle, Scope
+
+_ids = count()
+
+
+def event(kind: str, second: int, user: str = "u1", segment: str = "", **properties: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"e{next(_ids)}", "event_type": kind, "timestamp": 1_000_000 + second, "user_id": user,
+        "source": "backend", "properties": properties, "context": {"user_segment": segment},
+    }  # fmt: skip
+
+
+def at(second: int) -> int:
+    return (1_000_000 + second) * 1000
+
+
+def small_world() -> list[dict[str, Any]]:
+    """Two campaigns, three users, one holdout, an order reported twice, a spend outside the first minute."""
+    return [
+        event("campaign_created", 0, "m", campaign_id="A", initial_budget=90.0),
+        event("campaign_launched", 1, "m", campaign_id="A", budget_approved=100.0),
+        event("campaign_created", 2, "m", campaign_id="B", initial_budget=50.0),
+        event("budget_reallocated", 3, "m", from_campaign_id="B", to_campaign_id="A", amount=20.0),
+        event("campaign_delivered", 10, "u1", "VIP", campaign_id="A", creative_id="A1", delivery_channel="push"),
+        event("campaign_delivered", 11, "u2", campaign_id="A", delivery_channel="email", is_holdout=False),
+        event("campaign_delivered", 12, "u3", campaign_id="A", delivery_channel="push", is_holdout=True),
+        event("message_sent", 10, "u1", campaign_id="A", delivery_channel="push"),
+        event("message_sent", 11, "u2", campaign_id="A", delivery_channel="sms"),
+        event("message_opened", 15, "u1", campaign_id="A", delivery_channel="push"),
+        event("campaign_viewed", 15, "u1", campaign_id="A", view_type="opened"),
+        event("campaign_viewed", 15, "u2", campaign_id="A", view_type="received"),
+        event("campaign_clicked", 16, "u1", campaign_id="A", creative_id="A1"),
+        event("campaign_clicked", 17, "u1", campaign_id="A", creative_id="A1"),
+        event("campaign_clicked", 18, "u2", campaign_id="A"),
+        event("user_purchased", 20, "u1", order_id="o1", order_value=19.99),
+        event("user_purchased", 21, "u1", order_id="o1", order_value=19.99),
+        event("user_purchased", 22, "u3", order_id="o2", order_value=0.02),
+        event("campaign_converted", 20, "u1", campaign_id="A", creative_id="A1", order_id="o1", order_value=19.99),
+        event("campaign_converted", 90, "u1", campaign_id="A", creative_id="A1", order_id="o1", order_value=19.99),
+        event("campaign_spend_recorded", 30, "ads", campaign_id="A", amount=4.5),
+        event("campaign_spend_recorded", 100, "ads", campaign_id="B", amount=1.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "numerator", "denominator", "value"),
+    [
+        ("roas", Fraction(1999, 100), Fraction(6), Fraction(1999, 600)),
+        ("ctr", 3, 2, 150),
+        ("conversion_rate", 1, 2, 50),
+        ("cac", 6, 2, 3),
+        ("cpc", 6, 3, 2),
+        ("impressions", 2, None, 2),
+        ("budget_utilization", 6, 150, 4),
+        ("aov", Fraction(2001, 100), 2, Fraction(2001, 200)),
+        ("engagement_rate", 1, 2, 50),
+        ("open_rate", 1, 1, 100),
+        ("click_rate", 1, 1, 100),
+        ("revenue", Fraction(2001, 100), None, Fraction(2001, 100)),
+        ("purchases", 2, None, 2),
+        ("active_users", 3, None, 3),
+        ("events", 22, None, 22),
+    ],
+)
+def test_every_metric_of_a_small_world(metric: str, numerator: Any, denominator: Any, value: Any) -> None:
+    assert Oracle(small_world()).answer(metric) == (numerator, denominator, value)
+
+
+def test_every_known_metric_has_a_hand_computed_case() -> None:
+    assert len(METRICS) == 15
+
+
+def test_a_campaign_is_asked_about_its_own_orders() -> None:
+    oracle = Oracle(small_world())
+    a, b = Scope(campaign_id="A"), Scope(campaign_id="B")
+    assert oracle.answer("aov", a).value == Fraction(1999, 100)
+    assert oracle.answer("purchases", a).value == 1
+    assert oracle.answer("cac", a) == (Fraction(9, 2), 1, Fraction(9, 2))
+    assert oracle.answer("budget_utilization", a) == (Fraction(9, 2), 120, Fraction(15, 4))
+    assert oracle.answer("budget_utilization", b) == (Fraction(3, 2), 30, 5)
+    assert oracle.answer("roas", b) == (0, Fraction(3, 2), 0)
+
+
+def test_nothing_divided_by_nothing_is_no_value_and_no_error() -> None:
+    empty = Oracle([])
+    for metric in METRICS:
+        answer = empty.answer(metric)
+        assert answer.value == (None if answer.denominator is not None else 0)
+
+
+def test_a_range_includes_its_start_and_excludes_its_end() -> None:
+    oracle = Oracle(small_world())
+    assert oracle.answer("impressions", Scope(at(10), at(11))).value == 1
+    assert oracle.answer("impressions", Scope(at(10), at(12))).value == 2
+
+
+def test_an_order_counts_in_the_range_of_its_first_event_only() -> None:
+    oracle = Oracle(small_world())
+    assert oracle.answer("revenue", Scope(at(21), at(22))).value == 0
+    assert oracle.answer("roas", Scope(at(60), at(120))).numerator == 0
+
+
+def test_new_means_first_order_ever_not_first_in_range() -> None:
+    oracle = Oracle([*small_world(), event("user_purchased", 200, "u1", order_id="o3", order_value=1.0)])
+    assert oracle.answer("cac", Scope(at(100), at(300))).denominator == 0
+
+
+def test_the_same_event_twice_in_any_order_changes_nothing() -> None:
+    events = small_world()
+    shuffled = events + events[:9]
+    Random(5).shuffle(shuffled)
+    for metric in METRICS:
+        assert Oracle(shuffled).answer(metric) == Oracle(events).answer(metric)
+
+
+def test_filters_by_creative_and_segment() -> None:
+    oracle = Oracle(small_world())
+    assert oracle.answer("impressions", Scope(segment="VIP")).value == 1
+    assert oracle.answer("ctr", Scope(creative_id="A1")) == (2, 1, 200)
+
+
+def test_times_and_money_are_exact() -> None:
+    assert milliseconds("2026-01-02T03:04:05.678Z") == 1767323045678
+    assert milliseconds("2026-01-02T04:04:05.678+01:00") == 1767323045678
+    assert milliseconds(1767323045.678) == 1767323045678
+    assert micros(19.99) == 19_990_000
+    assert micros(0.1) + micros(0.2) == 300_000
+    assert micros(None) == 0
+
+
+def test_absent_properties_are_empty() -> None:
+    one = fact({"event_id": "e", "event_type": "user_engaged", "timestamp": 5, "user_id": "u"})
+    assert (one.campaign_id, one.order_id, one.micros, one.holdout) == ("", "", 0, False)
+
+
+def test_a_float_matches_only_its_own_value() -> None:
+    answer = Oracle(small_world()).answer("roas")
+    assert answer.matches(19.99 / 6.0)
+    assert not answer.matches(3.3317)
+    assert not answer.matches(None)
