@@ -88,7 +88,7 @@ class Truth:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.save()
-        self._file.close()
+        self._file.close()  # type: ignore[no-untyped-call]
 
     def record(self, door: str, sends: list[Send]) -> None:
         """These were acknowledged, in this order, at `door` (backfill or http)."""

@@ -1,1 +1,1 @@
-"""The metrics once more, in plain Python over the raw events, sharing nothing with the pipeline but their definition."""
+"""The metrics once more, in plain Python over the raw events: it shares only their definition with the pipeline."""

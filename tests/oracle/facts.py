@@ -1,4 +1,4 @@
-"""What happened, from raw taxonomy events of the marketing pack: each event once, each order once, money in whole millionths."""
+"""What happened, from raw events of the marketing pack: each event once, each order once, money in whole millionths."""
 
 from __future__ import annotations
 

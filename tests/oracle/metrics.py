@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from .facts import ACTIVITY_TYPES, OPENS, Fact, facts
+from tests.oracle.facts import ACTIVITY_TYPES, OPENS, Fact, facts
 
 EVER = 1 << 62
 MICROS = 1_000_000

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from .facts import fact, micros, milliseconds
-from .metrics import METRICS, Oracle, Scope
+from tests.oracle.facts import fact, micros, milliseconds
+from tests.oracle.metrics import METRICS, Oracle, Scope
 
 _ids = count()
 

@@ -1,0 +1,1 @@
+"""Real public data sets as events of the marketing taxonomy, with numbers to expect that were computed another way."""
