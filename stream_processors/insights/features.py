@@ -72,7 +72,8 @@ SELECT user_id,
   countIf({unsubscribe} AND NOT {unsubscribe_all}) > 0 AS unsubscribed_some,
   countIf({unsubscribe_all}) > 0 AS unsubscribed_all
 FROM (SELECT *, if(order_id = '', event_id, order_id) AS order_key FROM events FINAL
-      WHERE tenant = {{tenant:String}} AND timestamp >= {oldest} AND timestamp < {until}{chosen})
+      WHERE tenant = {{tenant:String}} AND timestamp >= {oldest} AND timestamp < {until}
+        AND event_type IN ({types}){chosen})
 GROUP BY user_id
 {having}
 ORDER BY user_id
@@ -82,6 +83,7 @@ _LABELS = """
 SELECT user_id, countIf({active} AND {after}) = 0 OR countIf({unsubscribe_all} AND {after}) > 0 AS churned
 FROM events FINAL
 WHERE tenant = {{tenant:String}} AND timestamp >= {d30_start} AND timestamp < {horizon_end}
+  AND event_type IN ({types})
 GROUP BY user_id
 HAVING countIf({active} AND NOT {after}) > 0
 ORDER BY user_id
@@ -115,7 +117,13 @@ def labels_statement(roles: Roles, tenant: str, as_of: float, horizon_days: int 
     named = conditions.named()
     params = _times(tenant, as_of, conditions.params)
     params["horizon_ms"] = round(as_of * 1000) + horizon_days * _MS_PER_DAY
-    sql = _LABELS.format(**named, after=f"timestamp >= {_UNTIL}", d30_start=_ago(ACTIVE_DAYS), horizon_end=_HORIZON)
+    sql = _LABELS.format(
+        **named,
+        types=conditions.types(),
+        after=f"timestamp >= {_UNTIL}",
+        d30_start=_ago(ACTIVE_DAYS),
+        horizon_end=_HORIZON,
+    )
     return Statement(sql, params)
 
 
@@ -137,6 +145,7 @@ class Conditions:
             raise ConfigError("churn needs the role `activity`: list the events that show a user is there", key="roles")
         self.params: Params = {}
         self._roles = roles
+        self._types: set[str] = set()
         self.has_sessions = bool(roles.get("session_start"))
 
     def named(self) -> dict[str, str]:
@@ -152,6 +161,10 @@ class Conditions:
             "opened": f"({self._role('open')} OR {self._role('message_open')})",
         }
 
+    def types(self) -> str:
+        """Every event type that the conditions named so far speak of, for reading no other rows."""
+        return ", ".join(f"{{{name}:String}}" for name in self.params if name in self._types)
+
     def _role(self, role: str) -> str:
         return (
             "(" + (" OR ".join(self._ref(role, i, ref) for i, ref in enumerate(self._roles.get(role, ()))) or "0") + ")"
@@ -159,6 +172,7 @@ class Conditions:
 
     def _ref(self, role: str, index: int, ref: Ref) -> str:
         self.params[f"{role}_{index}"] = ref.event_type
+        self._types.add(f"{role}_{index}")
         condition = f"event_type = {{{role}_{index}:String}}"
         if ref.subtype is None:
             return condition
@@ -176,6 +190,7 @@ def _features(roles: Roles, tenant: str, as_of: float, having: str, chosen: str,
         sessions_7d=_sessions(conditions, named, days["d7"]),
         sessions_30d=_sessions(conditions, named, days["d30"]),
         channels=_channels(conditions, named, days["d30"]),
+        types=conditions.types(),
         day=f"{_MS_PER_DAY}.",
         until=_UNTIL,
         oldest=_ago(LOOKBACK_DAYS),
