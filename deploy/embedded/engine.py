@@ -1,0 +1,203 @@
+"""The chdb engine: one process owns a data directory, and every statement runs on a connection of its own.
+
+A connection costs 0.1 ms, so settings, parameters and `readonly` never leak from one request into another.
+Delivery: an insert is in the table when `run` returns (`async_insert=0`); a failed one stores nothing of its last block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from deploy.embedded.statement import BadRequest, Statement, first_word, quote
+from schemas.errors import Fatal, HeadraceError
+
+STREAMABLE: Final = frozenset(
+    (
+        *("native", "jsoneachrow", "jsoncompacteachrow", "jsonstringseachrow", "rowbinary", "msgpack", "tskv"),
+        *("tsv", "tabseparated", "tsvraw", "tabseparatedraw", "csv", "lineasstring"),
+    )
+)
+"""Formats whose blocks may be sent one after another, because they have no header and no footer."""
+
+_CODE: Final = re.compile(r"Code: (\d+)\.")
+
+
+class EngineError(HeadraceError):
+    """The engine's own error; `code` is ClickHouse's error code, 1002 when it has none."""
+
+    def __init__(self, text: str) -> None:
+        start = text.find("Code: ")
+        super().__init__(text[start:] if start > 0 else text)
+        match = _CODE.search(text)
+        self.code = int(match.group(1)) if match else 1002
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What X-ClickHouse-Summary says. Rows and bytes are counts, `elapsed` seconds."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last thing that `run` gives: `has_result` tells a SELECT of no rows from a statement without a result."""
+
+    summary: Summary
+    has_result: bool
+
+
+class Engine:
+    """One open data directory. Thread-safe: any number of threads may be in `run`."""
+
+    def __init__(self, data_dir: Path, *, memory_bytes: int) -> None:
+        """Open `data_dir`. Raises Fatal when another process has it, or when chdb is not installed."""
+        try:
+            module = import_module("chdb._chdb")
+        except ImportError as error:
+            raise Fatal(f"the embedded warehouse needs chdb: install headrace[embedded] ({error})") from error
+        self._connect: Callable[[str], Any] = module.connect
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self._target = f"{data_dir.resolve()}?{urlencode(_defaults(memory_bytes))}"
+        try:
+            self._keeper = self._connect(self._target)
+        except RuntimeError as error:
+            raise Fatal(
+                f"cannot open the warehouse in {data_dir}: another process may be using it, or it is damaged ({error})"
+            ) from error
+        row = self._keeper.query("SELECT version(), timezone()", "TSV").bytes().decode().split()
+        self.version, self.timezone = row[0], row[1]
+
+    def close(self) -> None:
+        """Flush and release the data directory; no `run` may be active."""
+        self._keeper.close()
+
+    def run(self, statement: Statement) -> Generator[bytes | Done]:
+        """Execute: pieces of the result, then one Done.
+
+        Exhaust or close the iterator in one thread. Raises EngineError, BadRequest.
+        """
+        connection = self._connect(self._target)
+        try:
+            with _engine_errors():
+                _prepare(connection, statement)
+                if statement.data is not None:
+                    yield _insert(connection, statement)
+                    return
+                yield from _query(connection, statement)
+        finally:
+            connection.close()
+
+
+def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
+    """Settings of every connection. Parsing in one thread is a third cheaper than in two that share the cores."""
+    per_query = memory_bytes * 6 // 10
+    return {
+        "max_server_memory_usage": memory_bytes,
+        "max_memory_usage": per_query,
+        "max_bytes_before_external_group_by": per_query // 2,
+        "max_bytes_before_external_sort": per_query // 2,
+        "mark_cache_size": memory_bytes // 10,
+        "index_mark_cache_size": memory_bytes // 10,
+        "background_pool_size": 2,
+        "background_schedule_pool_size": 4,
+        "session_timezone": "UTC",
+        "async_insert": 0,
+        "input_format_parallel_parsing": 0,
+    }
+
+
+@contextlib.contextmanager
+def _engine_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(str(error)) from error
+
+
+def _prepare(connection: Any, statement: Statement) -> None:
+    """Apply database, external tables, parameters and settings, `readonly` last so that it forbids none of these."""
+    if statement.database:
+        connection.query(f"USE `{statement.database.replace('`', '``')}`", "TSV")
+    for table in statement.external:
+        connection.query(f"CREATE TEMPORARY TABLE `{table.name}` ({table.structure}) ENGINE = Memory", "TSV")
+        _append(connection, f"INSERT INTO `{table.name}`", table.format, table.data)
+    changes = [f"param_{name} = {quote(value)}" for name, value in statement.params.items()]
+    changes += [f"{name} = {quote(value)}" for name, value in statement.settings.items()]
+    if changes:
+        connection.query("SET " + ", ".join(changes), "TSV")
+
+
+def _insert(connection: Any, statement: Statement) -> Done:
+    if statement.settings.get("readonly", "0") != "0":
+        raise BadRequest(164, "READONLY", "Cannot execute query in readonly mode: it inserts")
+    return _append(connection, statement.sql, statement.format, statement.data or b"")
+
+
+def _append(connection: Any, sql: str, fmt: str, data: bytes | memoryview) -> Done:
+    inserter = connection.send_insert(sql, fmt)
+    try:
+        connection.insert_append(inserter, bytes(data))
+    except BaseException:
+        connection.insert_cancel(inserter)
+        raise
+    result = connection.insert_done(inserter)
+    rows, size = result.rows_written(), result.bytes_written()
+    return Done(Summary(written_rows=rows, written_bytes=size, read_rows=rows, elapsed=result.elapsed()), False)
+
+
+def _query(connection: Any, statement: Statement) -> Generator[bytes | Done]:
+    kind = connection.classify_query(statement.sql)
+    if kind["statement_count"] > 1:
+        raise BadRequest(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
+    reads = kind["query_class"].name == "READ_ONLY"
+    if reads and statement.format.lower() in STREAMABLE and first_word(statement.sql) in ("SELECT", "WITH"):
+        yield from _stream(connection, statement)
+        return
+    result = connection.query(statement.sql, statement.format)
+    body = bytes(result.bytes() or b"")
+    if body:
+        yield body
+    summary = Summary(
+        read_rows=result.storage_rows_read(),
+        read_bytes=result.storage_bytes_read(),
+        written_rows=result.rows_written(),
+        written_bytes=result.bytes_written(),
+        result_rows=result.rows_read(),
+        elapsed=result.elapsed(),
+    )
+    yield Done(summary, reads or bool(body))
+
+
+def _stream(connection: Any, statement: Statement) -> Generator[bytes | Done]:
+    stream = connection.send_query(statement.sql, statement.format)
+    rows = read_rows = read_bytes = 0
+    elapsed = 0.0
+    finished = False
+    try:
+        while True:
+            piece = connection.streaming_fetch_result(stream)
+            if piece is None or piece.rows_read() == 0:
+                break
+            rows += piece.rows_read()
+            read_rows = max(read_rows, piece.storage_rows_read())
+            read_bytes = max(read_bytes, piece.storage_bytes_read())
+            elapsed = max(elapsed, piece.elapsed())
+            yield bytes(piece.bytes())
+        finished = True
+    finally:
+        if not finished:
+            connection.streaming_cancel_query(stream)
+    yield Done(Summary(read_rows=read_rows, read_bytes=read_bytes, result_rows=rows, elapsed=elapsed), True)

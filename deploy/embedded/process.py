@@ -1,0 +1,112 @@
+"""Child processes that die with their parent, and waiting until they answer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from schemas.clock import Clock, SystemClock
+from schemas.errors import Fatal
+
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A loopback port that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends (Linux; elsewhere nothing)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(
+    command: Sequence[str], log_path: Path | None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `command` in its own session, its output appended to `log_path` (None: discarded).
+
+    It is killed when the calling *thread* ends, so call from a thread that lives as long as the child should.
+    `env` is the whole environment; None passes ours on.
+    """
+    output = open(log_path, "ab") if log_path else open(os.devnull, "ab")  # noqa: SIM115
+    with output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=env,
+            preexec_fn=die_with_parent,  # noqa: PLW1509
+        )
+
+
+def tail(path: Path | None, lines: int = 12, size: int = 8192) -> str:
+    """The last lines of a log, or "" when there is none."""
+    if path is None or not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def describe_exit(code: int) -> str:
+    """`exit code 3`, or `killed by SIGKILL`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], log_path: Path | None, timeout: float, clock: Clock
+) -> None:
+    """Poll `ready` every 20 ms until it holds. Raises Fatal, with the end of the log, on death or timeout."""
+    deadline = clock.monotonic() + timeout
+    while not ready():
+        if process.poll() is not None:
+            raise Fatal(f"{process.args!r} ended with {describe_exit(process.returncode)}\n{tail(log_path)}")
+        if clock.monotonic() > deadline:
+            raise Fatal(f"{process.args!r} did not answer within {timeout:.0f} s\n{tail(log_path)}")
+        clock.sleep(0.02)
+
+
+@dataclass
+class ServerHandle:
+    """A server that `start_process` started. `url`: where it answers."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    port: int
+    log_path: Path | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+    def stop(self, grace: float = 20.0) -> int:
+        """SIGTERM, wait up to `grace` seconds, then SIGKILL; the exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(grace)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL at once: a crash, for tests."""
+        self.process.kill()
+        self.process.wait()
