@@ -1,7 +1,7 @@
 """The chdb engine: one process owns a data directory, and every statement runs on a connection of its own.
 
 A connection costs 0.1 ms, so settings, parameters and `readonly` never leak from one request into another.
-Delivery: an insert is in the table when `run` returns (`async_insert=0`); a failed one stores nothing of its last block.
+Delivery: an insert is in the table when `run` returns (`async_insert=0`); a failed one stores none of its last block.
 """
 
 from __future__ import annotations

@@ -1,0 +1,104 @@
+"""Topics: create them, wait for them, and say how far consumers are behind. The only admin client of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from schemas.clock import Clock, SystemClock
+from schemas.errors import Fatal, Retryable
+from schemas.topics import Topic
+
+
+def create_topics(
+    bootstrap: str,
+    wanted: Iterable[Topic],
+    *,
+    replication: int = 1,
+    timeout: float = 30.0,
+    clock: Clock | None = None,
+) -> list[str]:
+    """Create the topics that do not exist yet and wait until every one has a leader on every partition.
+
+    Returns the names that were created. Raises Retryable when the broker does not answer within `timeout` seconds, and
+    Fatal when it refuses, or when an existing topic has another number of partitions (slots would change their place).
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    clock = clock or SystemClock()
+    topics = {topic.name: topic for topic in wanted}
+    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 2})
+    deadline = clock.monotonic() + timeout
+    existing = _partitions(admin, bootstrap, topics, deadline, clock)
+    missing = [topic for name, topic in topics.items() if name not in existing]
+    if missing:
+        requests = [
+            NewTopic(t.name, num_partitions=t.partitions, replication_factor=replication, config={}) for t in missing
+        ]
+        for name, future in admin.create_topics(requests, operation_timeout=10).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                    raise Fatal(f"cannot create topic {name}: {error.args[0].str()}") from error
+    while set(topics) - set(existing):
+        existing = _partitions(admin, bootstrap, topics, deadline, clock)
+    _check(topics, existing)
+    return [topic.name for topic in missing]
+
+
+def _check(topics: Mapping[str, Topic], existing: Mapping[str, int]) -> None:
+    for name, topic in topics.items():
+        if existing[name] != topic.partitions:
+            raise Fatal(
+                f"topic {name} has {existing[name]} partitions, the setting HEADRACE_KAFKA_PARTITIONS says "
+                f"{topic.partitions}: set it to {existing[name]}, or make a new topic"
+            )
+
+
+def _partitions(
+    admin: Any, bootstrap: str, topics: Mapping[str, Topic], deadline: float, clock: Clock
+) -> dict[str, int]:
+    """Partition counts of those of `topics` that exist and are led; polls until the broker answers."""
+    from confluent_kafka import KafkaException
+
+    while True:
+        try:
+            metadata = admin.list_topics(timeout=2)
+            led = {
+                name: len(found.partitions)
+                for name, found in metadata.topics.items()
+                if name in topics and found.partitions and all(p.leader >= 0 for p in found.partitions.values())
+            }
+            return led
+        except KafkaException as error:
+            if clock.monotonic() > deadline:
+                raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
+            clock.sleep(0.1)
+
+
+def lag(bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.0) -> dict[str, int]:
+    """Records that `group` has not committed, by topic. Raises Retryable when the broker does not answer."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 2}
+    )
+    try:
+        found: dict[str, int] = {}
+        topics = consumer.list_topics(timeout=timeout).topics
+        for name in names:
+            if name not in topics:
+                continue
+            places = [TopicPartition(name, number) for number in topics[name].partitions]
+            behind = 0
+            for place in consumer.committed(places, timeout=timeout):
+                low, high = consumer.get_watermark_offsets(place, timeout=timeout)
+                behind += high - max(place.offset, low)
+            found[name] = behind
+        return found
+    except KafkaException as error:
+        raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
