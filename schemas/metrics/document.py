@@ -10,8 +10,8 @@ Generated from `schemas/metrics/dictionary.yaml`; change that file, then run `he
 
 A metric is a numerator over a denominator, both exact, divided once. Percent runs from 0 to 100. Where the denominator
 is 0 the value is `null`, not 0. Ranges are by event time, the start included and the end not. Money is in the tenant's
-currency. An event that comes late, twice or out of order changes nothing that it should not: every number is that of the
-same events in any order. A metric is marked `incomplete` when less than 90 % of the data expected for its range is stored.
+currency. The same events in any order, some of them twice, give the same numbers. A metric is marked `incomplete` when
+less than 90 % of the data expected for its range is stored.
 """
 
 

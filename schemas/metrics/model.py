@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 
 class Unit(StrEnum):
-    """What a value counts. Percent runs from 0 to 100; ratio is a plain quotient; currency is the tenant's own money."""
+    """What a value counts. Percent: 0 to 100; ratio: a plain quotient; currency: the tenant's own money."""
 
     PERCENT = "percent"
     RATIO = "ratio"

@@ -1,0 +1,155 @@
+"""A metric's answer: two measures, divided once and exactly, with where it stands and how complete its data is."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from api.coverage import CoverageReader
+from api.measures import MEASURES, Cells, Measure, read_cells
+from api.reader import Reader
+from api.slices import Slice, buckets
+from api.times import iso
+from schemas.errors import ConfigError
+from schemas.metrics import Dictionary, Dimension, Metric, Unit
+from schemas.taxonomy.pack import Pack
+from schemas.wire import MICROS
+
+_CAMPAIGN_SPLITS = (Dimension.CAMPAIGN, Dimension.CREATIVE)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most points of a series and most groups of a split."""
+
+    buckets: int
+    groups: int
+
+
+def check_measures(dictionary: Dictionary) -> None:
+    """Raise ConfigError when a metric names a measure that does not exist."""
+    for metric in dictionary.metrics:
+        for pair in (metric.measures, metric.by_campaign):
+            for name in (pair.numerator, pair.denominator) if pair else ():
+                if name is not None and name not in MEASURES:
+                    known = ", ".join(sorted(MEASURES))
+                    raise ConfigError(
+                        f"there is no measure {name!r}; known: {known}", key=f"metrics.{metric.id}.measures"
+                    )
+
+
+def known_to(metric: Metric, pack: Pack) -> bool:
+    """Whether a pack declares everything that the metric counts."""
+    return all(
+        MEASURES[name].known_to(pack) for name in (metric.measures.numerator, metric.measures.denominator) if name
+    )
+
+
+def status(metric: Metric, value: float | None) -> str | None:
+    """`healthy`, `low` or `high` by the dictionary's range; None without a value or a range."""
+    low, high = metric.healthy.min, metric.healthy.max
+    if value is None or (low is None and high is None):
+        return None
+    if low is not None and value < low:
+        return "low"
+    return "high" if high is not None and value > high else "healthy"
+
+
+@dataclass(frozen=True)
+class Quotients:
+    """Numerators over denominators, by group and point of the series. `scale`: 100 for percent."""
+
+    scale: int
+    above: Measure
+    above_cells: Cells
+    below: Measure | None = None
+    below_cells: Cells = field(default_factory=dict)
+
+    def groups(self) -> set[str]:
+        """The groups that have anything on either side."""
+        return {group for group, _ in (*self.above_cells, *self.below_cells) if group is not None}
+
+    def at(self, group: str | None, point: int | None) -> dict[str, Any]:
+        """`value`, `numerator` and `denominator` of a cell. Exact until the one rounding to a float."""
+        above = _exact(self.above, self.above_cells.get((group, point), 0))
+        if self.below is None:
+            return {"value": _plain(above), "numerator": _plain(above), "denominator": None}
+        below = _exact(self.below, self.below_cells.get((group, point), 0))
+        value = float(above / below * self.scale) if below else None
+        return {"value": value, "numerator": _plain(above), "denominator": _plain(below)}
+
+
+def _exact(measure: Measure, n: int) -> Fraction:
+    return Fraction(n, MICROS) if measure.money else Fraction(n)
+
+
+def _plain(number: Fraction) -> int | float:
+    return int(number) if number.denominator == 1 else float(number)
+
+
+class MetricReader:
+    """Answers metrics of one dictionary."""
+
+    def __init__(self, reader: Reader, coverage: CoverageReader, limits: Limits) -> None:
+        self._reader, self._coverage, self._limits = reader, coverage, limits
+
+    async def answer(self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100) -> dict[str, Any]:
+        """The JSON object of DESIGN's metric endpoint. Raises what the reader raises."""
+        whole, split, coverage, as_of = await asyncio.gather(
+            self._pair(metric, asked.touches_campaigns, asked.without_split(), pack),
+            self._split(metric, asked, pack),
+            self._coverage.coverage(asked.tenant, asked.start_ms, asked.end_ms),
+            self._coverage.as_of(asked.tenant),
+        )
+        total = whole.at(None, None)
+        return {
+            "metric": metric.id,
+            "name": metric.name,
+            "unit": metric.unit.value,
+            **total,
+            "completeness": round(coverage.completeness, 4),
+            "incomplete": coverage.incomplete,
+            "as_of": iso(as_of),
+            "start": iso(asked.start_ms),
+            "end": iso(asked.end_ms),
+            "healthy": metric.healthy.model_dump(),
+            "status": status(metric, total["value"]),
+            "groups": self._groups(split, asked, limit) if split else [],
+            "series": self._series(whole, asked, None),
+        }
+
+    async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Quotients | None:
+        if asked.group_by is None:
+            return None
+        campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
+        return await self._pair(metric, campaigns, asked, pack)
+
+    async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Quotients:
+        pair = metric.by_campaign if campaigns and metric.by_campaign else metric.measures
+        scale = 100 if metric.unit is Unit.PERCENT else 1
+        above = MEASURES[pair.numerator]
+        if pair.denominator is None:
+            return Quotients(scale, above, await self._cells(above, asked, pack))
+        below = MEASURES[pair.denominator]
+        cells = await asyncio.gather(self._cells(above, asked, pack), self._cells(below, asked, pack))
+        return Quotients(scale, above, cells[0], below, cells[1])
+
+    async def _cells(self, measure: Measure, asked: Slice, pack: Pack) -> Cells:
+        return await read_cells(self._reader, measure, asked, pack, self._limits.buckets)
+
+    def _groups(self, split: Quotients, asked: Slice, limit: int) -> list[dict[str, Any]]:
+        found = [{"group": group, **split.at(group, None)} for group in split.groups()]
+        found.sort(key=lambda one: (-one["numerator"], -(one["denominator"] or 0), one["group"]))
+        found = found[: min(limit, self._limits.groups)]
+        if asked.interval:
+            for one in found:
+                one["series"] = self._series(split, asked, one["group"])
+        return found
+
+    def _series(self, pair: Quotients, asked: Slice, group: str | None) -> list[dict[str, Any]]:
+        if asked.interval is None:
+            return []
+        points = buckets(asked.interval, asked.start_ms, asked.end_ms, self._limits.buckets) or []
+        return [{"start": iso(point), **pair.at(group, point)} for point in points]

@@ -1,0 +1,110 @@
+"""What was asked: a tenant, a range of event time, filters, a split and an interval. Times: Unix milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from schemas.metrics import Dimension
+
+_MONDAY: Final = 4 * 86_400_000
+"""1970-01-05, the first Monday, in milliseconds."""
+
+
+class Interval(StrEnum):
+    """The width of one point of a series; weeks begin on Monday, all in UTC."""
+
+    MINUTE = "minute"
+    FIVE_MINUTES = "5m"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+_WIDTHS: Final[Mapping[Interval, int]] = {
+    Interval.MINUTE: 60_000,
+    Interval.FIVE_MINUTES: 300_000,
+    Interval.HOUR: 3_600_000,
+    Interval.DAY: 86_400_000,
+    Interval.WEEK: 7 * 86_400_000,
+}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One question. The range holds `start_ms` and not `end_ms`; a filter is equality on a dimension."""
+
+    tenant: str
+    start_ms: int
+    end_ms: int
+    filters: Mapping[Dimension, str]
+    group_by: Dimension | None = None
+    interval: Interval | None = None
+
+    def without_split(self) -> Slice:
+        """The same question over all groups together."""
+        return replace(self, group_by=None)
+
+    @property
+    def touches_campaigns(self) -> bool:
+        """Whether a filter names a campaign or a creative."""
+        return Dimension.CAMPAIGN in self.filters or Dimension.CREATIVE in self.filters
+
+
+class Binder:
+    """Collects values for `{name:Type}` places, so that no value ever becomes part of a statement."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+
+    def __call__(self, value: Any, kind: str = "String") -> str:
+        """A place that will hold `value`; `kind` is its ClickHouse type."""
+        name = f"p{len(self.params)}"
+        self.params[name] = value
+        return f"{{{name}:{kind}}}"
+
+    def time(self, ms: int) -> str:
+        """A place for a moment, comparable with the DateTime64 columns."""
+        return f"fromUnixTimestamp64Milli({self(ms, 'Int64')}, 'UTC')"
+
+
+def floor(interval: Interval, ms: int) -> int:
+    """The start of the point that holds `ms`."""
+    if interval is Interval.MONTH:
+        moment = datetime.fromtimestamp(ms // 1000, UTC)
+        return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp()) * 1000
+    offset = _MONDAY if interval is Interval.WEEK else 0
+    width = _WIDTHS[interval]
+    return (ms - offset) // width * width + offset
+
+
+def following(interval: Interval, start: int) -> int:
+    """The start of the point after the one that starts at `start`."""
+    if interval is Interval.MONTH:
+        return floor(interval, start + 32 * 86_400_000)
+    return start + _WIDTHS[interval]
+
+
+def buckets(interval: Interval, start_ms: int, end_ms: int, most: int) -> list[int] | None:
+    """The starts of all points of a range, or None when there are more than `most`."""
+    found: list[int] = []
+    at = floor(interval, start_ms)
+    while at < end_ms:
+        if len(found) == most:
+            return None
+        found.append(at)
+        at = following(interval, at)
+    return found
+
+
+def bucket_sql(interval: Interval, column: str = "timestamp") -> str:
+    """`floor` in SQL."""
+    if interval is Interval.MONTH:
+        return f"toInt64(toUnixTimestamp(toDateTime(toStartOfMonth({column}), 'UTC'))) * 1000"
+    offset = _MONDAY if interval is Interval.WEEK else 0
+    width = _WIDTHS[interval]
+    return f"intDiv(toUnixTimestamp64Milli({column}) - {offset}, {width}) * {width} + {offset}"
