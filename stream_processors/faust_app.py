@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,15 +55,35 @@ def run_app(
     for work in background:
         _add_background(app, work)
 
-    async def forget(*_: Any, **__: Any) -> None:
-        for route in routes:
-            await asyncio.to_thread(route.forget)
-
-    app.on_partitions_revoked.connect(forget, weak=False)
-    app.on_partitions_assigned.connect(forget, weak=False)
+    _follow_assignment(app, routes)
     threading.Thread(target=_watch, args=(progress, settings.stall_seconds, clock), daemon=True).start()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
     worker.execute_from_commandline()
+
+
+def _follow_assignment(app: faust.App, routes: Sequence[Route]) -> None:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def assign(partitions: Iterable[Any]) -> None:
+        try:
+            for route in routes:
+                mine = sorted(tp.partition for tp in partitions if tp.topic == route.topic)
+                await asyncio.to_thread(route.assign, mine)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            _end_process("unexpected error on assignment", EXIT_UNEXPECTED)
+
+    async def revoked(_: faust.App, revoked: Iterable[Any], **__: Any) -> None:
+        await assign(())
+
+    async def assigned(_: faust.App, assigned: Iterable[Any], **__: Any) -> None:
+        task = asyncio.create_task(assign(tuple(assigned)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    app.on_partitions_revoked.connect(revoked, weak=False)
+    app.on_partitions_assigned.connect(assigned, weak=False)
 
 
 def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
@@ -86,6 +106,7 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
+        worker_redirect_stdouts=False,
         loghandlers=[],
     )
 

@@ -7,6 +7,7 @@ table and to the `headrace.rollups` topic, user states to `user_state`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,28 @@ class CheckpointRow(msgspec.Struct, frozen=True):
     version: int
 
 
+class _Changes(NamedTuple):
+    """What one flush of a partition has to write. `covered`: Unix seconds that the checkpoint moves to."""
+
+    partition: int
+    shard: str
+    cells: list[WindowCell]
+    users: list[UserState]
+    stale: list[int]
+    covered: float
+    version: int
+
+
+def _shrink(state: PartitionState) -> None:
+    state.users.shrink()
+
+
+def _put_back(state: PartitionState, changes: _Changes, now: float) -> None:
+    state.windows.touch(changes.cells, now)
+    state.windows.mark_stale(changes.stale, now)
+    state.users.touch(changes.users)
+
+
 class Flusher:
     """Writes what changed in a processor's partitions. `flush` blocks; raises `Retryable` with nothing forgotten."""
 
@@ -44,28 +67,27 @@ class Flusher:
 
     def flush(self) -> int:
         """Flush every partition; returns the number of rows written."""
-        return sum(self._flush_partition(state) for state in list(self._processor.states.values()))
+        return sum(self._flush_partition(changes) for changes in self._processor.snapshot(self._take))
 
-    def _flush_partition(self, state: PartitionState) -> int:
+    def _take(self, state: PartitionState) -> _Changes:
         now = self._clock.now()
-        with self._processor.lock:
-            cells = state.windows.take_changed(now)
-            users = state.users.take_changed(int(now * 1000))
-            minutes = state.windows.take_stale(now)
-            waiting = state.windows.stale_since()
+        cells = state.windows.take_changed(now)
+        users = state.users.take_changed(int(now * 1000))
+        stale = state.windows.take_stale(now)
+        waiting = state.windows.stale_since()
+        covered = now if waiting is None else min(now, waiting)
+        return _Changes(state.partition, state.shard, cells, users, stale, covered, state.windows.next_version(now))
+
+    def _flush_partition(self, changes: _Changes) -> int:
+        cells = list(changes.cells)
         try:
-            if minutes:
-                cells += self._recovery.recompute(state.partition, minutes, state.windows.next_version(now))
-            self._write(state.shard, cells, users, now if waiting is None else min(now, waiting))
+            cells += self._recovery.recompute(changes.partition, changes.stale, changes.version)
+            self._write(changes.shard, cells, changes.users, changes.covered)
         except BaseException:
-            with self._processor.lock:
-                state.windows.touch(cells, now)
-                state.windows.mark_stale(minutes, now)
-                state.users.touch(users)
+            self._processor.update(changes.partition, lambda state: _put_back(state, changes, self._clock.now()))
             raise
-        with self._processor.lock:
-            state.users.shrink()
-        return len(cells) + len(users)
+        self._processor.update(changes.partition, _shrink)
+        return len(cells) + len(changes.users)
 
     def _write(self, shard: str, cells: Sequence[WindowCell], users: Sequence[UserState], covered: float) -> None:
         if cells:

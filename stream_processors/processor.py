@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from schemas.clock import Clock
 from schemas.wire import EventLine
@@ -14,17 +15,22 @@ from stream_processors.ports import Record
 from stream_processors.recovery import Recovery
 from stream_processors.state import PartitionState
 
+T = TypeVar("T")
+
 
 class Processor:
     """Holds the state of the assigned partitions and runs batches along the path.
 
-    One batch at a time; flushes may run beside it (both take the lock for their short work in memory).
+    Batches run one at a time. Each is to be stored and then reported by `stored`; a snapshot (`snapshot`) is taken when
+    nothing that was processed waits to be stored, so what is flushed never says more than what is durable.
     """
 
     def __init__(self, recovery: Recovery, clock: Clock) -> None:
         self._recovery = recovery
         self._clock = clock
-        self.lock = threading.Lock()
+        self._gate = threading.Lock()
+        self._lock = threading.Condition()
+        self._unstored = 0
         self.states: dict[int, PartitionState] = {}
 
     def process(self, records: Sequence[Record]) -> Batch:
@@ -33,34 +39,60 @@ class Processor:
         Raises `Retryable` before anything changed when the warehouse cannot be asked; the caller tries again.
         """
         batch = decode_batch(records)
-        self._load_states({chunk.partition for chunk in batch.chunks})
-        with self.lock:
-            self._load_users(batch)
-            now = self._clock.now()
-            for step in PATH:
-                step(batch, self.states, now)
-            for state in self.states.values():
-                state.ids.settle()
+        with self._gate:
+            self._load_states({chunk.partition for chunk in batch.chunks})
+            with self._lock:
+                self._load_users(batch)
+                now = self._clock.now()
+                for step in PATH:
+                    step(batch, self.states, now)
+                for state in self.states.values():
+                    state.ids.settle()
+                self._unstored += 1
         return batch
 
     def stored(self, batch: Batch) -> None:
         """Tell that the batch's rows are durable: windows of old minutes may be recomputed from them now."""
         now = self._clock.now()
-        with self.lock:
+        with self._lock:
             for partition, minutes in batch.old_minutes.items():
                 if partition in self.states:
                     self.states[partition].windows.mark_stale(minutes, now)
+            self._unstored -= 1
+            self._lock.notify_all()
 
-    def forget(self, partitions: Sequence[int] | None = None) -> None:
-        """Drop the state of revoked partitions (all of them when None)."""
-        with self.lock:
-            for partition in list(self.states) if partitions is None else partitions:
-                self.states.pop(partition, None)
+    def snapshot(self, take: Callable[[PartitionState], T]) -> list[T]:
+        """Apply `take` to each partition's state at a moment when all that was processed is stored.
+
+        New batches wait meanwhile: `take` must be quick.
+        """
+        with self._gate, self._lock:
+            while self._unstored:
+                self._lock.wait()
+            return [take(state) for state in self.states.values()]
+
+    def update(self, partition: int, change: Callable[[PartitionState], None]) -> None:
+        """Apply a quick change to a partition's state, if it is still here."""
+        with self._lock:
+            state = self.states.get(partition)
+            if state is not None:
+                change(state)
+
+    def assign(self, partitions: Sequence[int]) -> None:
+        """Take over partitions: forget what was remembered and load what is stored."""
+        with self._gate:
+            self.forget()
+            self._load_states(set(partitions))
+
+    def forget(self) -> None:
+        """Drop all state; it comes back from the warehouse when it is needed."""
+        with self._lock:
+            self.states.clear()
 
     def _load_states(self, partitions: set[int]) -> None:
         for partition in sorted(partitions - self.states.keys()):
             state = self._recovery.load(partition)
-            with self.lock:
+            with self._lock:
                 self.states[partition] = state
 
     def _load_users(self, batch: Batch) -> None:

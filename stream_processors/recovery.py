@@ -170,7 +170,7 @@ class Recovery:
 
     def _load_changed_users(self, users: Users, mine: str, since: float) -> None:
         rows = self._warehouse.query(
-            f"SELECT {user_state_columns(self._roles)} FROM events FINAL WHERE {mine} AND (tenant, user_id) IN"
+            f"SELECT {user_state_columns(self._roles)} FROM events AS e FINAL WHERE {mine} AND (tenant, user_id) IN"
             f" (SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= toDateTime64({since:.3f}, 3, 'UTC'))"
             " GROUP BY tenant, user_id"
         )

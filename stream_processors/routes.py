@@ -16,12 +16,13 @@ class Route:
 
     `handle` runs in a thread, one call at a time, and returns `store`, which runs in another thread beside the next
     `handle`; when `store` returns, the records are acknowledged. Neither may raise: they retry passing faults
-    themselves. `forget` is called when the assignment of partitions changes.
+    themselves. `assign` is called with the topic's partitions when the assignment changed
+    (none on revocation).
     """
 
     topic: str
     handle: Callable[[Sequence[Record]], Store]
-    forget: Callable[[], None]
+    assign: Callable[[Sequence[int]], None]
     take: int
     within: float
 

@@ -41,7 +41,7 @@ def role_condition(roles: Mapping[str, Roles], role: str) -> str:
 
 
 def user_state_columns(roles: Mapping[str, Roles]) -> str:
-    """The aggregates over a user's events that equal folding them (`stream_processors.users.fold`)."""
+    """The aggregates over `events AS e` by user that equal folding them (`stream_processors.users.fold`)."""
     role = {name: role_condition(roles, name) for name in ROLE_NAMES}
     delivered = f"{role['impression']} AND NOT is_holdout"
     seconds = "toFloat64({})"
@@ -60,8 +60,8 @@ def user_state_columns(roles: Mapping[str, Roles]) -> str:
         sumMapIf(map(channel, toUInt64(1)), {delivered}) AS delivered,
         sumMapIf(map(channel, toUInt64(1)), {role["open"]}) AS opened,
         countIf({role["click"]}) AS clicked,
-        argMaxIf(segment, (timestamp, segment), segment != '') AS segment,
-        if(countIf(segment != '') = 0, 0, {seconds.format("maxIf(timestamp, segment != '')")}) AS segment_at"""
+        argMaxIf(e.segment, (e.timestamp, e.segment), e.segment != '') AS segment,
+        if(countIf(e.segment != '') = 0, 0, {seconds.format("maxIf(e.timestamp, e.segment != '')")}) AS segment_at"""
 
 
 ROLE_NAMES: Final = (
@@ -77,6 +77,7 @@ ROLE_NAMES: Final = (
 
 WINDOW_COLUMNS: Final = """
         tenant, toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at, event_type,
-        if(is_holdout, 'holdout', subtype) AS kind, campaign_id, creative_id, segment, channel, count() AS events, sum(amount_micros) AS amount, countIf(late_arrival) AS late"""
+        if(is_holdout, 'holdout', subtype) AS kind, campaign_id, creative_id, segment, channel,
+        count() AS events, sum(amount_micros) AS amount, countIf(late_arrival) AS late"""
 
 WINDOW_KEY: Final = "tenant, minute_at, event_type, kind, campaign_id, creative_id, segment, channel"

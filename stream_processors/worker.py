@@ -71,7 +71,7 @@ class Worker:
         """The topics of the event path, each with its handler."""
         take, within = self._settings.take_chunks, self._settings.take_seconds
         return (
-            Route(topics.EVENTS, self.handle_events, self.processor.forget, take, within),
+            Route(topics.EVENTS, self.handle_events, self.assign, take, within),
             Route(topics.REJECTED, self.handle_rejected, _nothing, take, within),
             Route(topics.LEDGER, self.handle_ledger, _nothing, take, within),
         )
@@ -124,6 +124,10 @@ class Worker:
                 log.error("ledger record at offset %d is unreadable, left out: %s", record.offset, error)
         return lambda: self._ports.side_sink.write(b"", lines, [])
 
+    def assign(self, partitions: Sequence[int]) -> None:
+        """Load the state of newly assigned partitions at once, so that recovery does not wait for their next event."""
+        self._retry("assign", lambda: self.processor.assign(partitions))
+
     def flush(self) -> None:
         """One flush; a passing fault is logged and left for the next."""
         try:
@@ -168,7 +172,7 @@ class Worker:
         )
 
 
-def _nothing() -> None:
+def _nothing(_: Sequence[int]) -> None:
     """These topics keep no state."""
 
 

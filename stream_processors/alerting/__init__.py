@@ -1,0 +1,1 @@
+"""From readings to incidents: which alerts are raised, kept and resolved."""
