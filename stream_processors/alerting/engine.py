@@ -2,7 +2,7 @@
 
 Reads: readings (each second), and the events alert_acknowledged and alert_resolved. Writes: nothing; the caller stores
 `Transition.row` in `alerts` and then tells the channels of those with `notify`. Guarantee: one open incident a (tenant,
-rule, subject); the same readings give the same alert ids; after `restore` nothing is raised again and nothing forgotten.
+rule, subject); the same readings give the same alert ids; after `restore` nothing is raised again, nothing forgotten.
 On failure: it cannot fail on data; readings that no rule judges are ignored. Pure: no clock, no I/O. Not thread-safe.
 """
 
