@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from schemas.taxonomy.pack import MAX_FLOAT, MAX_ID, MAX_INT, Event, Pack, Property
 from schemas.taxonomy.times import to_iso, to_unix
@@ -28,6 +28,10 @@ ENVELOPE: Final = (
     "context",
 )
 MAX_ITEMS: Final = 10_000
+_USUAL_TIME: Final = (
+    r"^(19[7-9][0-9]|20[0-9][0-9])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+)
 
 
 def compile_event(pack: Pack, event: Event) -> SchemaValidator:
@@ -79,27 +83,28 @@ def _property(prop: Property) -> CoreSchema:
 
 
 def _typed(kind: str, prop: Property) -> CoreSchema:
+    schema: CoreSchema
     match kind:
         case "string" if prop.enum:
-            return core_schema.literal_schema(list(prop.enum))
+            schema = core_schema.literal_schema(list(prop.enum))
         case "string":
-            return core_schema.str_schema(strict=True, max_length=prop.max_length)
+            schema = core_schema.str_schema(strict=True, max_length=prop.max_length)
         case "uuid":
-            return core_schema.str_schema(strict=True, pattern=UUID_PATTERN, to_lower=True)
+            schema = core_schema.str_schema(strict=True, pattern=UUID_PATTERN, to_lower=True)
         case "int":
-            low, high = _whole(prop.min, -MAX_INT), _whole(prop.max, MAX_INT)
-            return core_schema.int_schema(strict=True, ge=low, le=high)
+            schema = core_schema.int_schema(strict=True, ge=_whole(prop.min, -MAX_INT), le=_whole(prop.max, MAX_INT))
         case "float":
-            return _float(prop.min, prop.max)
+            schema = _float(prop.min, prop.max)
         case "bool":
-            return core_schema.bool_schema(strict=True)
+            schema = core_schema.bool_schema(strict=True)
         case "timestamp":
-            return core_schema.no_info_plain_validator_function(_timestamp)
+            schema = _timestamp()
         case "object":
-            return _object(prop.properties)
+            schema = _object(prop.properties)
         case _:
             items = _property(prop.items) if prop.items else None
-            return core_schema.list_schema(items, strict=True, max_length=MAX_ITEMS)
+            schema = core_schema.list_schema(items, strict=True, max_length=MAX_ITEMS)
+    return schema
 
 
 def _whole(bound: float | None, default: int) -> int:
@@ -118,14 +123,24 @@ def _float(low: float | None, high: float | None) -> CoreSchema:
     )
 
 
-def _timestamp(value: Any) -> str:
-    """A time within a property: text is kept as sent, a number becomes ISO-8601 text."""
+def _timestamp() -> CoreSchema:
+    """A time within a property. The pattern settles the usual spelling without leaving the core; days after the 28th,
+    other spellings and numbers go to `_read_time`."""
+    usual = core_schema.str_schema(strict=True, pattern=_USUAL_TIME)
+    other = core_schema.no_info_plain_validator_function(_read_time)
+    return core_schema.union_schema(
+        [usual, other], mode="left_to_right", custom_error_type="timestamp", custom_error_message="not a time"
+    )
+
+
+def _read_time(value: Any) -> str:
+    """Text is kept as sent, a number becomes ISO-8601 text."""
     seconds = to_unix(value)
     if seconds is None:
-        raise PydanticCustomError("timestamp", "not a time")
+        raise ValueError("not a time")
     if isinstance(value, str):
         return value
     try:
         return to_iso(seconds)
     except OverflowError:
-        raise PydanticCustomError("timestamp", "not a time") from None
+        raise ValueError("not a time") from None

@@ -29,6 +29,17 @@ _EXPECTED: Final = {
 }
 
 
+TIME_WANTED: Final = (
+    "must be an ISO-8601 time such as 2026-01-31T12:00:00Z, or a number of Unix seconds or milliseconds"
+)
+_SIMPLE: Final = {
+    "timestamp": (Reason.INVALID_TIMESTAMP, TIME_WANTED),
+    "string_unicode": (Reason.INVALID_TEXT, "holds text that is not valid Unicode (a lone surrogate)"),
+    "invalid_key": (Reason.WRONG_TYPE, "has a key that is not text"),
+    "too_long": (Reason.OUT_OF_RANGE, "has too many items"),
+}
+
+
 class Fault(NamedTuple):
     """What is wrong, where (dotted path) and what to do."""
 
@@ -44,20 +55,13 @@ def from_pydantic(detail: ErrorDetails, pack: Pack, event: Event) -> Fault:
     prop = _declared(loc, pack, event)
     if kind == "missing" or value is None:
         return Fault(Reason.MISSING_FIELD, field, "is missing or null; send a value")
-    if kind == "string_unicode":
-        return Fault(Reason.INVALID_TEXT, field, "holds text that is not valid Unicode (a lone surrogate)")
-    if kind == "timestamp":
-        return Fault(Reason.INVALID_TIMESTAMP, field, TIME_WANTED)
     if loc == ("source",):
         return Fault(Reason.INVALID_SOURCE, field, f"must be one of {', '.join(pack.sources)}")
-    if kind == "invalid_key":
-        return Fault(Reason.WRONG_TYPE, field, "has a key that is not text")
+    if kind == "several_types" and (fault := content_fault(value, loc)):
+        return fault
+    if kind in _SIMPLE:
+        return Fault(_SIMPLE[kind][0], field, _SIMPLE[kind][1])
     return _number_fault(kind, value, field, prop) or _text_fault(kind, value, field, loc, prop)
-
-
-TIME_WANTED: Final = (
-    "must be an ISO-8601 time such as 2026-01-31T12:00:00Z, or a number of Unix seconds or milliseconds"
-)
 
 
 def _number_fault(kind: str, value: Any, field: str, prop: Property | None) -> Fault | None:
@@ -71,8 +75,8 @@ def _number_fault(kind: str, value: Any, field: str, prop: Property | None) -> F
     if prop is not None and prop.unit == CURRENCY and prop.min == 0 and value < 0:
         return Fault(Reason.NEGATIVE_AMOUNT, field, "must be 0 or more; send money given back as its own event")
     if prop is not None and prop.unit == SCORE:
-        return Fault(Reason.SCORE_OUT_OF_RANGE, field, f"must lie within {_range(prop)}")
-    return Fault(Reason.OUT_OF_RANGE, field, f"must lie within {_range(prop)}")
+        return Fault(Reason.SCORE_OUT_OF_RANGE, field, _range(prop))
+    return Fault(Reason.OUT_OF_RANGE, field, _range(prop))
 
 
 _NUMBER_ERRORS: Final = {
@@ -88,9 +92,17 @@ _NUMBER_ERRORS: Final = {
 
 
 def _range(prop: Property | None) -> str:
-    low = "the smallest" if prop is None or prop.min is None else f"{prop.min:g}"
-    high = "the largest number that can be stored" if prop is None or prop.max is None else f"{prop.max:g}"
-    return f"{low} and {high}"
+    low, high = (prop.min, prop.max) if prop is not None else (None, None)
+    if low is not None and high is not None:
+        return f"must lie between {plain(low)} and {plain(high)}"
+    if low is not None:
+        return f"must be at least {plain(low)}, and small enough to store"
+    return f"must be at most {plain(high)}" if high is not None else "is a number too large to store"
+
+
+def plain(number: float) -> str:
+    """A bound as people write it: 1000000000000, 0.95."""
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def _text_fault(kind: str, value: Any, field: str, loc: tuple[int | str, ...], prop: Property | None) -> Fault:
@@ -104,8 +116,6 @@ def _text_fault(kind: str, value: Any, field: str, loc: tuple[int | str, ...], p
     if kind == "string_too_long":
         limit = prop.max_length if prop is not None else MAX_ID
         return Fault(Reason.OUT_OF_RANGE, field, f"is longer than {limit} characters")
-    if kind == "too_long":
-        return Fault(Reason.OUT_OF_RANGE, field, "has too many items")
     if prop is not None:
         wanted = " or ".join(_EXPECTED[name] for name in prop.types)
     else:

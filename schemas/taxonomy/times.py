@@ -20,7 +20,7 @@ def to_unix(value: object) -> float | None:
 
     Numbers in text ("1763712000") are not times: they are numbers that lost their type.
     """
-    if isinstance(value, str):
+    if type(value) is str:
         if value[4:5] != "-":
             return None
         try:

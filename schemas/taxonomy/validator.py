@@ -1,12 +1,13 @@
 """One event against one pack: the line to store, or the reason why not. No I/O, never raises, whatever comes.
 
-Order of the checks: shape, event type, envelope and properties (pydantic), content of undeclared values, version, time.
-Kind readings, documented in docs/taxonomy.md: a number as `event_id`, `user_id` or `session_id` becomes text, `3.0` is a
-whole number, absent `properties` are empty, UUIDs are stored in lower case.
+Order of the checks: shape, event type, envelope and properties (pydantic), content of undeclared values, time, version.
+Kind readings, documented in docs/taxonomy.md: a number as `event_id`, `user_id` or `session_id` becomes text, `3.0` is
+a whole number, absent `properties` are empty, UUIDs are stored in lower case.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -56,7 +57,7 @@ class Validator:
         except (KeyError, TypeError, ValidationError):
             return self._second_reading(event, received_at, backfill)
         line = plan.line(out, received_at, backfill)
-        return line if type(line) is dict else _reject(line, event)
+        return _reject(line, event) if isinstance(line, Fault) else line
 
     def _second_reading(self, event: object, received_at: float, backfill: bool) -> dict[str, Any] | Rejection:
         """The slow path: apply the kind readings and try again, or say what is wrong."""
@@ -73,7 +74,7 @@ class Validator:
         except ValidationError as error:
             return _reject(from_pydantic(error.errors(include_url=False)[0], self.pack, plan.event), event)
         line = plan.line(out, received_at, backfill)
-        return line if type(line) is dict else _reject(line, event)
+        return _reject(line, event) if isinstance(line, Fault) else line
 
     def _envelope_fault(self, event: object) -> Fault | None:
         if not isinstance(event, dict):
@@ -92,7 +93,19 @@ class Validator:
 class _Plan:
     """What to check and what to copy for one event type."""
 
-    __slots__ = ("_amount", "_context_columns", "_deep", "_flags", "_p_times", "_pack", "_texts", "event", "validate")
+    __slots__ = (
+        "_amount",
+        "_context",
+        "_context_columns",
+        "_declared",
+        "_deep",
+        "_flags",
+        "_p_times",
+        "_pack",
+        "_texts",
+        "event",
+        "validate",
+    )
 
     def __init__(self, pack: Pack, event: Event) -> None:
         self._pack = pack
@@ -105,13 +118,14 @@ class _Plan:
         self._texts = (*columns.items(), *((f"p_{p.name}", p.name) for p in own if p.types != ("timestamp",)))
         self._p_times = tuple((f"p_{p.name}", p.name) for p in own if p.types == ("timestamp",))
         self._context_columns = tuple((str(p.column), p.name) for p in pack.context.values() if p.column)
+        self._declared, self._context = frozenset(event.properties), frozenset(pack.context)
         self._deep = tuple(p.name for p in event.properties.values() if {"object", "array"} & set(p.types))
 
     def line(self, out: dict[str, Any], received_at: float, backfill: bool) -> dict[str, Any] | Fault:
         """The line of a validated event, or what pydantic could not see."""
         properties, context = out["properties"], out.get("context") or {}
         extra = self._extra(out, properties, context)
-        if type(extra) is not int:
+        if isinstance(extra, Fault):
             return extra
         seconds = to_unix(out["timestamp"])
         fault = self._refused(out, context, seconds, received_at, backfill)
@@ -120,8 +134,8 @@ class _Plan:
         line = {
             "event_id": out["event_id"],
             "event_type": out["event_type"],
-            "timestamp": round(seconds, 3),
-            "received_at": round(received_at, 3),
+            "timestamp": _milliseconds(seconds),
+            "received_at": _milliseconds(received_at),
             "user_id": out["user_id"],
             "source": out["source"],
             "pack": self._pack.name,
@@ -142,23 +156,27 @@ class _Plan:
         """How many undeclared properties there are (fields beside the envelope move into the context and count too)."""
         extra = 0
         if not _ENVELOPE.issuperset(out):
-            strays = {name: out[name] for name in out.keys() - _ENVELOPE}
-            context["envelope"] = strays
-            out["context"] = context
-            extra = len(strays)
-        declared = self.event.properties
-        if len(properties) > len(declared) or not declared.keys() >= properties.keys():
-            undeclared = properties.keys() - declared.keys()
+            extra = self._keep_strays(out, context)
+        if not self._declared.issuperset(properties):
+            undeclared = {name: properties[name] for name in properties.keys() - self._declared}
             extra += len(undeclared)
-            fault = content_fault({name: properties[name] for name in undeclared}, ("properties",))
-            if fault:
+            if fault := content_fault(undeclared, ("properties",)):
                 return fault
         for name in self._deep:
             if name in properties and (fault := content_fault(properties[name], ("properties", name), 1)):
                 return fault
-        if not self._pack.context.keys() >= context.keys() and (fault := content_fault(context, ("context",))):
+        if not self._context.issuperset(context) and (fault := content_fault(context, ("context",))):
             return fault
         return _text_fault(out) or min(extra, 65535)
+
+    def _keep_strays(self, out: dict[str, Any], context: dict[str, Any]) -> int:
+        strays = {name: out.pop(name) for name in out.keys() - _ENVELOPE}
+        name = "envelope"
+        while name in context:
+            name += "_"
+        context[name] = strays
+        out["context"] = context
+        return len(strays)
 
     def _refused(
         self, out: dict[str, Any], context: dict[str, Any], seconds: float | None, received_at: float, backfill: bool
@@ -199,6 +217,11 @@ class _Plan:
                 line[column] = round(to_unix(value) or 0.0, 3)
 
 
+def _milliseconds(seconds: float) -> float:
+    """`seconds` (not negative) to the millisecond; four times as fast as `round(seconds, 3)`."""
+    return int(seconds * 1000 + 0.5) / 1000
+
+
 def _text_fault(out: dict[str, Any]) -> Fault | None:
     """NUL characters, lone surrogates and huge integers anywhere, found by writing the event once."""
     try:
@@ -211,10 +234,10 @@ def _text_fault(out: dict[str, Any]) -> Fault | None:
 
 
 def _time_fault(value: object) -> Fault:
-    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
-        return Fault(Reason.NOT_FINITE, "timestamp", "must be a finite number, not NaN or Infinity")
     if value is None:
         return Fault(Reason.MISSING_FIELD, "timestamp", "is missing or null; send a value")
+    if isinstance(value, float) and not math.isfinite(value):
+        return Fault(Reason.NOT_FINITE, "timestamp", "must be a finite number, not NaN or Infinity")
     return Fault(Reason.INVALID_TIMESTAMP, "timestamp", TIME_WANTED)
 
 
