@@ -1,0 +1,63 @@
+/** The page of a signed-in person. Reading order is the order of urgency. */
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { CARDS } from "../state/metrics";
+import { startLoader, type Loader } from "../state/loader";
+import { initialState, reduce } from "../state/model";
+import { createStore, StoreContext } from "../state/store";
+import { Alerts } from "./alerts";
+import { Anomalies } from "./anomalies";
+import { Campaigns } from "./campaigns";
+import { Churn } from "./churn";
+import { TroubleBanner } from "./connection";
+import { EventRate } from "./event_rate";
+import { Freshness } from "./freshness";
+import { Header } from "./header";
+import { KpiCard } from "./kpi_card";
+import { Ledger } from "./ledger";
+import { ModelQuality } from "./model_quality";
+
+interface Props {
+  readonly secret: string;
+  /** Called with the reason; an empty one when the person asked for it. */
+  readonly signedOut: (reason: string) => void;
+}
+
+export function Dashboard({ secret, signedOut }: Props) {
+  const store = useMemo(() => createStore(initialState("24h"), reduce), [secret]);
+  const [loader, setLoader] = useState<Loader | null>(null);
+  useEffect(() => {
+    const started = startLoader(secret, store, signedOut);
+    setLoader(started);
+    return started.close;
+  }, [store]);
+  if (!loader) return null;
+  return (
+    <StoreContext.Provider value={store}>
+      <a class="skip" href="#main">
+        Skip to the numbers
+      </a>
+      <Header signOut={() => signedOut("")} />
+      <main class="main" id="main" tabIndex={-1}>
+        <TroubleBanner retry={loader.retryNow} />
+        <section class="cards" aria-label="Key metrics">
+          {CARDS.map((id) => (
+            <KpiCard key={id} id={id} />
+          ))}
+        </section>
+        <EventRate />
+        <Ledger />
+        <Alerts api={loader.api} />
+        <Anomalies />
+        <Campaigns />
+        <Churn api={loader.api} />
+        <ModelQuality />
+        <Freshness />
+        <footer class="foot">
+          <span>Times are your local time; events count in the minute they happened.</span>
+          <a href="/docs">API reference</a>
+        </footer>
+      </main>
+    </StoreContext.Provider>
+  );
+}

@@ -1,0 +1,14 @@
+/** Identifiers as words: "campaign_delivered" → "Campaign delivered". */
+export function words(id: string): string {
+  const text = id.replaceAll(/[_-]+/g, " ").replaceAll(/\s+/g, " ").trim();
+  return text === "" ? "" : text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** A long identifier kept recognisable: first eight and last four characters. */
+export function shortId(id: string): string {
+  return id.length <= 16 ? id : `${id.slice(0, 8)}…${id.slice(-4)}`;
+}
+
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return n === 1 ? one : many;
+}
