@@ -1,0 +1,1 @@
+"""Tests of api/: every number against plain Python, on the real engine."""

@@ -1,0 +1,170 @@
+"""Every metric, on the real engine, against sets and fractions in plain Python: `tests/oracle`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from api.coverage import CoverageReader
+from api.metrics import Limits, MetricReader
+from api.reader import ClickHouseReader
+from api.slices import Interval, Slice, buckets, following
+from schemas.clock import ManualClock
+from schemas.metrics import Dimension, Metric, shipped_dictionary
+from schemas.taxonomy import Pack
+from tests.api.world import DAY, NOW, World
+from tests.oracle.metrics import Oracle, Scope
+
+METRICS = shipped_dictionary().metrics
+END = int(NOW * 1000)
+RANGES = {"all": (END - 40 * DAY * 1000, END), "middle": (END - 12 * DAY * 1000, END - 2 * DAY * 1000)}
+
+
+@pytest.fixture
+def metrics(reader: ClickHouseReader, clock: ManualClock) -> MetricReader:
+    return MetricReader(reader, CoverageReader(reader, clock), Limits(buckets=2000, groups=1000))
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(7)
+
+
+@pytest.fixture(scope="module")
+def stored(world: World, store: Any, pack: Pack) -> tuple[str, Oracle]:
+    """A tenant with events stored in odd batches, some of them twice, as after a replay."""
+    from tests.api.world import lines
+
+    events = world.events(900)
+    shuffled = events + world.rng.sample(events, 250)
+    world.rng.shuffle(shuffled)
+    for start in range(0, len(shuffled), 137):
+        store.insert_lines("events", lines(shuffled[start : start + 137], pack, "exact"))
+    return "exact", Oracle(events)
+
+
+def asked(tenant: str, span: str, **more: Any) -> Slice:
+    start, end = RANGES[span]
+    return Slice(tenant, start, end, **{"filters": {}, **more})
+
+
+class WholeRangeOracle(Oracle):
+    """Like the API in a series: a click counts when its message was opened before the end of the whole range."""
+
+    def __init__(self, one: Oracle, end: int) -> None:
+        self.__dict__ = {**one.__dict__, "end": end}
+
+    def message_clickers(self, scope: Scope) -> set[str]:
+        clicking = {(one.user_id, one.campaign_id) for one in self.clicks(scope)}
+        opened = {
+            (one.user_id, one.campaign_id) for one in self.messages(Scope(end=self.__dict__["end"]), "message_opened")
+        }
+        return {user for user, _ in clicking & opened}
+
+
+def check(answer: dict[str, Any], oracle: Oracle, metric: Metric, scope: Scope) -> None:
+    expected = oracle.answer(metric.id, scope)
+    assert answer["numerator"] == float(expected.numerator)
+    assert answer["denominator"] == (None if expected.denominator is None else float(expected.denominator))
+    assert answer["value"] == (None if expected.value is None else float(expected.value))
+
+
+@pytest.mark.parametrize("span", RANGES)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
+async def test_metric_equals_the_independent_computation(
+    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric, span: str
+) -> None:
+    """To the last digit, over repeats, repeated orders and orders whose first event lies outside the range."""
+    tenant, oracle = stored
+    answer = await metrics.answer(metric, asked(tenant, span), pack)
+    check(answer, oracle, metric, Scope(*RANGES[span]))
+    assert answer["numerator"] > 0, "a test over nothing proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("metric", "dimension"), [(m, d) for m in METRICS for d in m.dimensions], ids=lambda x: getattr(x, "id", str(x))
+)
+async def test_filter_and_split_equal_the_independent_computation(
+    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric, dimension: Dimension
+) -> None:
+    """Each group of a split has the numbers of the same question with that group as a filter, and both are right."""
+    tenant, oracle = stored
+    answer = await metrics.answer(metric, asked(tenant, "middle", group_by=dimension), pack, limit=1000)
+    assert answer["groups"]
+    check(answer, oracle, metric, Scope(*RANGES["middle"]))
+    for group in answer["groups"]:
+        filtered = await metrics.answer(metric, asked(tenant, "middle", filters={dimension: group["group"]}), pack)
+        for part in ("value", "numerator", "denominator"):
+            assert group[part] == filtered[part], group
+        if dimension is not Dimension.EVENT_TYPE:
+            scope = Scope(*RANGES["middle"])._replace(**{dimension.value: group["group"]})
+            check(group, oracle, metric, scope)
+
+
+@pytest.mark.parametrize("interval", [Interval.HOUR, Interval.DAY, Interval.WEEK, Interval.MONTH])
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
+async def test_each_point_of_a_series_is_the_metric_of_its_range(
+    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric, interval: Interval
+) -> None:
+    """A point that the range cuts counts only what lies inside the range."""
+    tenant, oracle = stored
+    start, end = RANGES["middle"]
+    answer = await metrics.answer(metric, asked(tenant, "middle", interval=interval), pack)
+    points = buckets(interval, start, end, 2000)
+    assert points is not None and len(answer["series"]) == len(points)
+    oracle = WholeRangeOracle(oracle, end)
+    for point, at in zip(answer["series"], points, strict=True):
+        check(point, oracle, metric, Scope(max(at, start), min(following(interval, at), end)))
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if Dimension.CAMPAIGN in m.dimensions], ids=lambda m: m.id)
+async def test_split_series_equals_the_independent_computation(
+    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric
+) -> None:
+    tenant, oracle = stored
+    start, end = RANGES["middle"]
+    question = asked(tenant, "middle", group_by=Dimension.CAMPAIGN, interval=Interval.DAY)
+    answer = await metrics.answer(metric, question, pack, limit=1000)
+    points = buckets(Interval.DAY, start, end, 2000) or []
+    oracle = WholeRangeOracle(oracle, end)
+    for group in answer["groups"]:
+        for point, at in zip(group["series"], points, strict=True):
+            scope = Scope(max(at, start), min(at + DAY * 1000, end), campaign_id=group["group"])
+            check(point, oracle, metric, scope)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
+async def test_nothing_stored_is_null_and_no_error(
+    metrics: MetricReader, tenant: str, pack: Pack, metric: Metric
+) -> None:
+    """A quotient over nothing is null; a count of nothing is 0."""
+    answer = await metrics.answer(metric, asked(tenant, "all", interval=Interval.WEEK), pack)
+    quotient = metric.measures.denominator is not None
+    assert answer["value"] == (None if quotient else 0)
+    assert answer["numerator"] == 0 and answer["completeness"] == 100 and answer["as_of"] is None
+    assert answer["status"] is None or not quotient
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+async def test_order_and_repeats_change_nothing(
+    metrics: MetricReader, insert: Callable[[str, list[Any]], None], pack: Pack, seed: int
+) -> None:
+    """The same events, shuffled, repeated and split otherwise, for two tenants: the same answers to the last digit."""
+    world = World(seed)
+    events = world.events(300)
+    insert(f"plain-{seed}", events)
+    again = events + world.rng.sample(events, 100)
+    world.rng.shuffle(again)
+    for start in range(0, len(again), 61):
+        insert(f"shuffled-{seed}", again[start : start + 61])
+    for metric in METRICS:
+        split = metric.dimensions[0]
+        answers = [
+            await metrics.answer(metric, asked(tenant, "all", group_by=split, interval=Interval.WEEK), pack)
+            for tenant in (f"plain-{seed}", f"shuffled-{seed}")
+        ]
+        for answer in answers:
+            del answer["as_of"]
+        assert answers[0] == answers[1]
