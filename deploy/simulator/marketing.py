@@ -130,7 +130,8 @@ class Marketing:
         """An event of the admin portal by a marketer, whose id is returned and set as `marketer_id`."""
         marketer = self._stage.rng.choice(MARKETERS)[0]
         context = {"app_version": "portal-2.3.0", "platform": "Web", "region": "us-east"}
-        properties["marketer_id"] = marketer
+        if event_type != "creative_variant_tested":
+            properties["marketer_id"] = marketer
         self._stage.emit(event_type, "admin_portal", marketer, properties, context=context, session=self._stage.uuid())
         return marketer
 
