@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -16,8 +15,13 @@ from typing import Final
 from schemas.clock import Clock, SystemClock
 from schemas.errors import Fatal
 
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+_LAUNCH: Final = (
+    "import ctypes, os, sys\n"
+    "ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL; it survives exec
+    "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone')\n"
+    "os.execv(sys.argv[2], sys.argv[2:])\n"
+)
+"""Ties a process to its parent and becomes the command; a launcher, because code between fork and exec is not safe."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -25,12 +29,6 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the thread that started it ends (Linux; elsewhere nothing)."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def spawn(
@@ -41,16 +39,16 @@ def spawn(
     It is killed when the calling *thread* ends, so call from a thread that lives as long as the child should.
     `env` is the whole environment; None passes ours on.
     """
-    output = open(log_path, "ab") if log_path else open(os.devnull, "ab")  # noqa: SIM115
-    with output:
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command]
+    with open(log_path or os.devnull, "ab") as output:
         return subprocess.Popen(
-            command,
+            list(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env=env,
-            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
 
 
@@ -80,10 +78,15 @@ def wait_until(
     deadline = clock.monotonic() + timeout
     while not ready():
         if process.poll() is not None:
-            raise Fatal(f"{process.args!r} ended with {describe_exit(process.returncode)}\n{tail(log_path)}")
+            raise Fatal(f"{_name(process)} ended with {describe_exit(process.returncode)}\n{tail(log_path)}")
         if clock.monotonic() > deadline:
-            raise Fatal(f"{process.args!r} did not answer within {timeout:.0f} s\n{tail(log_path)}")
+            raise Fatal(f"{_name(process)} did not answer within {timeout:.0f} s\n{tail(log_path)}")
         clock.sleep(0.02)
+
+
+def _name(process: subprocess.Popen[bytes]) -> str:
+    parts = [str(part) for part in process.args] if isinstance(process.args, list) else [str(process.args)]
+    return " ".join(part for part in parts if part.startswith(("deploy.", "/")) and part != sys.executable)[:120]
 
 
 @dataclass
