@@ -15,7 +15,16 @@ from schemas.clock import Clock
 from schemas.wire import WindowCell
 from stream_processors.ids import IdIndex
 from stream_processors.ports import WarehousePort
-from stream_processors.sql import WINDOW_COLUMNS, WINDOW_KEY, Roles, pair_list, text, text_list, user_state_columns
+from stream_processors.sql import (
+    WINDOW_COLUMNS,
+    WINDOW_KEY,
+    Roles,
+    moment,
+    pair_list,
+    text,
+    text_list,
+    user_state_columns,
+)
 from stream_processors.state import PartitionState, shard_name
 from stream_processors.users import RoleTable, UserKey, Users, UserState
 from stream_processors.windows import Windows
@@ -163,7 +172,7 @@ class Recovery:
             windows.restore(key, row["users"], int(row["events"]), int(row["amount"]), int(row["late"]))
         stale = self._warehouse.query(
             "SELECT DISTINCT toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
-            f" WHERE {mine} AND inserted_at >= toDateTime64({since:.3f}, 3, 'UTC')"
+            f" WHERE {mine} AND inserted_at >= {moment(since)}"
             f" AND timestamp < toDateTime({oldest}, 'UTC')"
         )
         windows.mark_stale((int(row["minute_at"]) for row in stale), now)
@@ -171,7 +180,7 @@ class Recovery:
     def _load_changed_users(self, users: Users, mine: str, since: float) -> None:
         rows = self._warehouse.query(
             f"SELECT {user_state_columns(self._roles)} FROM events AS e FINAL WHERE {mine} AND (tenant, user_id) IN"
-            f" (SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= toDateTime64({since:.3f}, 3, 'UTC'))"
+            f" (SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= {moment(since)})"
             " GROUP BY tenant, user_id"
         )
         users.restore(map(_user_state, rows))

@@ -15,6 +15,11 @@ def text(value: str) -> str:
     return f"'{value.translate(_ESCAPES)}'"
 
 
+def moment(seconds: float) -> str:
+    """A DateTime64(3) literal in UTC."""
+    return f"toDateTime64({seconds:.3f}, 3, 'UTC')"
+
+
 def text_list(values: Iterable[str]) -> str:
     """A parenthesised list of string literals, for `IN`."""
     return "(" + ",".join(map(text, values)) + ")"

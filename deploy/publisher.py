@@ -1,0 +1,97 @@
+"""Publishing from synchronous code: the gateway on an event loop of its own, and a plain emitter of internal records.
+
+The system's own events (predictions, anomalies, acknowledged alerts) take the same path as anybody's: validated,
+routed, in Kafka before the call returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from ingest.gateway import Gateway, Verdicts
+from ingest.producer import KafkaProducer
+from ingest.settings import GatewaySettings, ProducerSettings
+from ingest.steps import Validator
+from schemas.clock import Clock, random_u32
+from schemas.errors import Permanent, Retryable
+from schemas.topics import EVENTS
+
+KEY_ID: Final = "headrace"
+"""The `key_id` that the system's own events carry."""
+
+_AT_ONCE: Final = 1000
+_ASK_SECONDS: Final = 10.0
+
+
+class Publisher:
+    """Publishes events of any tenant. Thread-safe; `close` hands over what is queued."""
+
+    def __init__(
+        self,
+        kafka: str,
+        validators: Mapping[str, Validator],
+        pack_of: Callable[[str], str],
+        clock: Clock,
+        partitions: int,
+    ) -> None:
+        self._pack_of = pack_of
+        self._producer = KafkaProducer(kafka, ProducerSettings(), GatewaySettings().deadline_seconds)
+        found = self._producer.partitions(EVENTS, _ASK_SECONDS)
+        self._gateway = Gateway(validators, self._producer, clock, found or partitions, random_u32())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="publisher", daemon=True)
+        self._thread.start()
+
+    def publish(self, tenant: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Block until Kafka has the events. Raises `Retryable`, or `Permanent` naming the first that was refused."""
+        for start in range(0, len(events), _AT_ONCE):
+            verdicts = self.submit(tenant, [dict(event) for event in events[start : start + _AT_ONCE]])
+            if verdicts.rejected:
+                first = verdicts.rejected[0]
+                raise Permanent(
+                    f"{len(verdicts.rejected)} of our own events were rejected; the first:"
+                    f" {first['field']}: {first['message']} ({first['reason']})"
+                )
+
+    def submit(self, tenant: str, events: Sequence[object], *, backfill: bool = False) -> Verdicts:
+        """The gateway's verdicts, waited for."""
+        call = self._gateway.submit(tenant, self._pack_of(tenant), KEY_ID, events, backfill=backfill)
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    def close(self) -> None:
+        """Take nothing more and hand over what is queued."""
+        asyncio.run_coroutine_threadsafe(self._gateway.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Emitter:
+    """Produces internal records (window cells) and waits for Kafka."""
+
+    def __init__(self, kafka: str, deadline: float = 10.0) -> None:
+        self._producer = KafkaProducer(kafka, ProducerSettings(), deadline)
+        self._deadline = deadline
+
+    def emit(self, topic: str, value: bytes) -> None:
+        """Block until Kafka has the record's lines, cut into records under the size limit. Raises `Retryable`."""
+        problems: list[str] = []
+        for part in _cut(value):
+            self._producer.produce(topic, 0, part, [], lambda problem: problems.append(problem) if problem else None)
+        if self._producer.close(self._deadline) or problems:
+            raise Retryable(f"Kafka did not take a record of {topic}: {problems[0] if problems else 'time is up'}")
+
+
+def _cut(lines: bytes, most: int = 500_000) -> list[bytes]:
+    """Newline-ended lines in parts of at most `most` bytes (a longer line stands alone)."""
+    parts, start = [], 0
+    while start < len(lines):
+        end = len(lines)
+        if end - start > most:
+            end = lines.rfind(b"\n", start, start + most) + 1 or lines.find(b"\n", start) + 1 or len(lines)
+        parts.append(lines[start:end])
+        start = end
+    return parts

@@ -1,0 +1,147 @@
+"""The board: the last day's window cells of all shards, summed by tenant and campaign, minute by minute.
+
+Cells are absolute, so a cell that comes again (a replay, a restart of a worker, a late correction) replaces itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from schemas.wire import WindowCell
+from stream_processors.windows import HOLDOUT
+
+Roles = Mapping[str, Iterable[tuple[str, str | None]]]
+CellKey = tuple[str, str, str, str, str, str, str, str]
+
+MEASURES: Final = ("impression", "click", "open", "conversion", "purchase", "spend")
+"""Roles that are counted; `event` counts every event besides."""
+
+
+class Sum(NamedTuple):
+    """Events and amount (millionths) of one measure."""
+
+    events: int = 0
+    amount_micros: int = 0
+
+    def plus(self, events: int, amount_micros: int) -> Sum:
+        """This sum with more in it."""
+        return Sum(self.events + events, self.amount_micros + amount_micros)
+
+
+class Touched(NamedTuple):
+    """A minute of a tenant's measure that changed, and its sum now."""
+
+    tenant: str
+    measure: str
+    minute: int
+    total: Sum
+
+
+class Board:
+    """Sums by (tenant, campaign) and minute; campaign "" is the whole tenant. Keeps `keep_seconds` of event time."""
+
+    def __init__(self, packs: Iterable[Roles], *, keep_seconds: int = 26 * 3600) -> None:
+        self._measures_of = _measures(packs)
+        self._keep = keep_seconds
+        self._cells: dict[int, dict[CellKey, WindowCell]] = {}
+        self._sums: dict[tuple[str, str], dict[int, dict[str, Sum]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._cells.values()))
+
+    def tenants(self) -> set[str]:
+        """Tenants with anything on the board."""
+        return {tenant for tenant, campaign in self._sums if not campaign}
+
+    def campaigns(self, tenant: str) -> list[str]:
+        """The tenant's campaigns with anything on the board."""
+        return sorted(campaign for owner, campaign in self._sums if owner == tenant and campaign)
+
+    def update(self, cells: Iterable[WindowCell], now: float) -> list[Touched]:
+        """Take absolute cells; returns the tenants' minutes that changed by it."""
+        touched: set[tuple[str, str, int]] = set()
+        oldest = now - self._keep
+        for cell in cells:
+            if cell.minute < oldest:
+                continue
+            for measure in self._put(cell):
+                touched.add((cell.tenant, measure, cell.minute))
+        self._expire(oldest)
+        return [Touched(*key, self._sums[key[0], ""][key[2]][key[1]]) for key in sorted(touched)]
+
+    def sums(self, tenant: str, campaign: str, start: float, end: float) -> dict[str, Sum]:
+        """Sums by measure over minutes in [start, end)."""
+        minutes = self._sums.get((tenant, campaign), {})
+        found: dict[str, Sum] = {}
+        for minute in _minutes(minutes, start, end):
+            for measure, value in minutes[minute].items():
+                found[measure] = found.get(measure, Sum()).plus(*value)
+        return found
+
+    def _put(self, cell: WindowCell) -> tuple[str, ...]:
+        key = (
+            cell.tenant,
+            cell.event_type,
+            cell.subtype,
+            cell.campaign_id,
+            cell.creative_id,
+            cell.segment,
+            cell.channel,
+            cell.shard,
+        )
+        cells = self._cells.setdefault(cell.minute, {})
+        before = cells.get(key)
+        if before is not None and before.version > cell.version:
+            return ()
+        cells[key] = cell
+        events = cell.events - (before.events if before else 0)
+        amount = cell.amount_micros - (before.amount_micros if before else 0)
+        if not events and not amount:
+            return ()
+        measures = self._measures_of(cell.event_type, cell.subtype)
+        for campaign in {"", cell.campaign_id}:
+            sums = self._sums.setdefault((cell.tenant, campaign), {}).setdefault(cell.minute, {})
+            for measure in measures:
+                sums[measure] = sums.get(measure, Sum()).plus(events, amount)
+        return measures
+
+    def _expire(self, oldest: float) -> None:
+        for minute in [minute for minute in self._cells if minute < oldest]:
+            del self._cells[minute]
+        for key, minutes in list(self._sums.items()):
+            for minute in [minute for minute in minutes if minute < oldest]:
+                del minutes[minute]
+            if not minutes:
+                del self._sums[key]
+
+
+def _minutes(minutes: Mapping[int, object], start: float, end: float) -> Iterator[int]:
+    first, last = int(start) // 60 * 60, int(end)
+    if (last - first) // 60 < len(minutes):
+        yield from (minute for minute in range(first, last, 60) if minute in minutes and minute >= start)
+    else:
+        yield from (minute for minute in sorted(minutes) if start <= minute < end)
+
+
+class _MeasureTable:
+    """(event type, sub-type) to measures, for all packs together; a pair is looked up once."""
+
+    def __init__(self, declared: list[tuple[str, str, str | None]]) -> None:
+        self._declared = declared
+        self._known: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def __call__(self, event_type: str, subtype: str) -> tuple[str, ...]:
+        key = (event_type, subtype)
+        if key not in self._known:
+            found = {role for role, kind, sub in self._declared if kind == event_type and sub in (None, subtype)}
+            if subtype == HOLDOUT:
+                found.discard("impression")
+            self._known[key] = ("event", *sorted(found))
+        return self._known[key]
+
+
+def _measures(packs: Iterable[Roles]) -> _MeasureTable:
+    return _MeasureTable(
+        [(role, kind, sub) for roles in packs for role in MEASURES for kind, sub in roles.get(role, ())]
+    )

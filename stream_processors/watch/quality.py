@@ -1,0 +1,203 @@
+"""Readings of data quality and pipeline health for the alert rules, asked of ClickHouse: a few sums every other second.
+
+Also the rows of `data_quality`, one a minute, dimension of quality and tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from schemas.alerting.readings import METRIC_PREFIX, Reading, subject_of
+from stream_processors.ports import WarehousePort
+from stream_processors.sql import Roles, moment, role_condition, text
+
+Needed = set[tuple[str, float, str]]
+
+SETTLE_SECONDS: Final = 30.0
+"""Minutes younger than this are not reconciled yet: their events may still be on the way."""
+
+_RATES: Final[Mapping[str, tuple[str, str]]] = {
+    "validation_pass_rate_percent": ("accepted", "decided"),
+    "duplicate_rate_percent": ("duplicate", "accepted"),
+    "late_arrival_rate_percent": ("late", "accepted"),
+}
+
+
+class QualityRow(msgspec.Struct, frozen=True):
+    """A row of `data_quality`. `minute`: Unix seconds."""
+
+    tenant: str
+    minute: int
+    metric: str
+    value: float | None
+    n: int
+    version: int
+
+
+class Quality:
+    """Asks for the readings that the rules need. Methods block and raise `Retryable` when the warehouse is away."""
+
+    def __init__(self, warehouse: WarehousePort, roles: Mapping[str, Roles]) -> None:
+        self._warehouse = warehouse
+        self._roles = roles
+
+    def readings(self, needed: Needed, now: float) -> list[Reading]:
+        """A reading of each needed (signal, window in seconds, dimension) for each tenant that sent in 24 h."""
+        found: list[Reading] = []
+        for window in sorted({window for signal, window, _ in needed if signal in _LEDGER_SIGNALS}):
+            wanted = {signal for signal, other, _ in needed if other == window}
+            found += self._from_ledger(wanted, window, now)
+        for signal, window, dimension in sorted(needed):
+            if signal == "data_freshness_minutes":
+                found += self._freshness(window, now)
+            elif signal in _ROW_SHARES:
+                found += self._row_share(signal, window, now)
+            elif signal == f"{METRIC_PREFIX}budget_utilization" and dimension == "campaign":
+                found += self._budgets(window, now)
+        return found
+
+    def rows(self, readings: Iterable[Reading], now: float) -> list[QualityRow]:
+        """The tenant-wide quality readings as rows of the current minute."""
+        minute, version = int(now) // 60 * 60, int(now * 1000)
+        return [
+            QualityRow(reading.tenant, minute, reading.signal, reading.value, reading.count, version)
+            for reading in readings
+            if not reading.subject and not reading.signal.startswith(METRIC_PREFIX)
+        ]
+
+    def _from_ledger(self, wanted: set[str], window: float, now: float) -> list[Reading]:
+        start, settled = now - window, now - SETTLE_SECONDS
+        expected = [int(start - day * 86400) for day in range(1, 8)]
+        ranges = " OR ".join(f"(minute >= {at} AND minute < {at + int(window)})" for at in expected)
+        rows = self._warehouse.query(f"""
+            SELECT tenant, {_stage("received", start)}, {_stage("accepted", start)}, {_stage("rejected", start)},
+                {_stage("duplicate", start)}, {_stage("late", start)}, {_stage("received", now - 86400, "day")},
+                sumIf(n, stage = 'received' AND ({ranges})) AS earlier,
+                uniqExactIf(toDate(minute), stage = 'received' AND ({ranges})) AS earlier_days,
+                {_stage("received", start, "settled_received", settled)},
+                {_stage("accepted", start, "settled_accepted", settled)},
+                {_stage("rejected", start, "settled_rejected", settled)},
+                {_stage("duplicate", start, "settled_duplicate", settled)}
+            FROM ledger FINAL WHERE minute >= {min(expected)} AND tenant != '' GROUP BY tenant""")
+        stored = self._stored(start, settled) if "ledger_difference_events" in wanted else {}
+        return [reading for row in rows for reading in _ledger_readings(row, wanted, window, now, stored)]
+
+    def _stored(self, start: float, end: float) -> dict[str, int]:
+        first, last = int(start) // 60 * 60, int(end) // 60 * 60
+        rows = self._warehouse.query(
+            "SELECT tenant, count() AS n FROM events FINAL"
+            f" WHERE received_at >= {moment(first)} AND received_at < {moment(last)} GROUP BY tenant"
+        )
+        return {row["tenant"]: int(row["n"]) for row in rows}
+
+    def _freshness(self, window: float, now: float) -> list[Reading]:
+        rows = self._warehouse.query(
+            f"SELECT tenant, toFloat64(max(received_at)) AS newest, count() AS n FROM events"
+            f" WHERE received_at >= {moment(now - window)} AND tenant != '' GROUP BY tenant"
+        )
+        return [
+            _reading(row, "data_freshness_minutes", window, max(0.0, now - row["newest"]) / 60, int(row["n"]), now)
+            for row in rows
+        ]
+
+    def _row_share(self, signal: str, window: float, now: float) -> list[Reading]:
+        rows = self._warehouse.query(
+            f"SELECT tenant, countIf({_ROW_SHARES[signal]}) AS good, count() AS n FROM events"
+            f" WHERE received_at >= {moment(now - window)} AND tenant != '' GROUP BY tenant"
+        )
+        return [
+            _reading(row, signal, window, 100 * int(row["good"]) / int(row["n"]), int(row["n"]), now) for row in rows
+        ]
+
+    def _budgets(self, window: float, now: float) -> list[Reading]:
+        spend = role_condition(self._roles, "spend")
+        since = f"AND timestamp >= {moment(now - window)}" if window else ""
+        rows = self._warehouse.query(f"""
+            SELECT tenant, campaign_id, sumIf(amount_micros, {spend} {since}) AS spent,
+                maxIf(amount_micros, event_type = 'campaign_launched') AS approved,
+                maxIf(amount_micros, event_type = 'campaign_created') AS initial
+            FROM events FINAL WHERE campaign_id != '' AND tenant != '' AND
+                ({spend} OR event_type IN ('campaign_created', 'campaign_launched'))
+            GROUP BY tenant, campaign_id""")
+        moved = self._moved()
+        found = []
+        for row in rows:
+            budget = int(row["approved"] or row["initial"]) + moved.get((row["tenant"], row["campaign_id"]), 0)
+            value = 100 * int(row["spent"]) / budget if budget > 0 else None
+            found.append(
+                Reading(
+                    row["tenant"],
+                    f"{METRIC_PREFIX}budget_utilization",
+                    subject_of("campaign", row["campaign_id"]),
+                    window,
+                    value,
+                    1,
+                    now,
+                    {"spent_micros": int(row["spent"]), "budget_micros": budget},
+                )
+            )
+        return found
+
+    def _moved(self) -> dict[tuple[str, str], int]:
+        """Net budget moved to each campaign, millionths."""
+        rows = self._warehouse.query("""
+            SELECT tenant, campaign, sum(amount) AS moved FROM (
+                SELECT tenant, JSONExtractString(properties, 'to_campaign_id') AS campaign, amount_micros AS amount
+                FROM events FINAL WHERE event_type = 'budget_reallocated'
+                UNION ALL
+                SELECT tenant, JSONExtractString(properties, 'from_campaign_id'), -amount_micros
+                FROM events FINAL WHERE event_type = 'budget_reallocated')
+            GROUP BY tenant, campaign""")
+        return {(row["tenant"], row["campaign"]): int(row["moved"]) for row in rows}
+
+
+_LEDGER_SIGNALS: Final = {*_RATES, "ingestion_rate_percent", "events_received", "ledger_difference_events"}
+_ROW_SHARES: Final = {
+    "completeness_percent": "user_id != '' AND event_id != '' AND source != ''",
+    "schema_compliance_percent": "extra = 0",
+}
+
+
+def _stage(stage: str, start: float, name: str = "", end: float | None = None) -> str:
+    before = "" if end is None else f" AND minute < {int(end) // 60 * 60}"
+    first = int(start) // 60 * 60
+    return f"sumIf(n, stage = {text(stage)} AND minute >= {first}{before}) AS {name or stage}"
+
+
+def _ledger_readings(
+    row: Mapping[str, Any], wanted: set[str], window: float, now: float, stored: Mapping[str, int]
+) -> list[Reading]:
+    counts = {name: int(value) for name, value in row.items() if name != "tenant"}
+    counts["decided"] = counts["accepted"] + counts["rejected"]
+    found = []
+    for signal in sorted(wanted & _RATES.keys()):
+        part, whole = (counts[name] for name in _RATES[signal])
+        found.append(_reading(row, signal, window, 100 * part / whole if whole else None, whole, now))
+    if "events_received" in wanted:
+        found.append(_reading(row, "events_received", window, counts["received"], counts["day"], now))
+    if "ingestion_rate_percent" in wanted and counts["earlier_days"]:
+        expected = counts["earlier"] // counts["earlier_days"]
+        value = 100 * counts["received"] / expected if expected else None
+        found.append(_reading(row, "ingestion_rate_percent", window, value, expected, now))
+    if "ledger_difference_events" in wanted:
+        found.append(_difference(row, counts, stored.get(row["tenant"], 0), window, now))
+    return found
+
+
+def _difference(row: Mapping[str, Any], counts: Mapping[str, int], stored: int, window: float, now: float) -> Reading:
+    lost = counts["settled_accepted"] - counts["settled_duplicate"] - stored
+    undecided = counts["settled_received"] - counts["settled_accepted"] - counts["settled_rejected"]
+    value = abs(lost) + max(0, undecided)
+    evidence = {"accepted_minus_stored_minus_duplicates": lost, "received_minus_decided": undecided, "stored": stored}
+    return Reading(
+        row["tenant"], "ledger_difference_events", "", window, value, counts["settled_accepted"], now, evidence
+    )
+
+
+def _reading(
+    row: Mapping[str, Any], signal: str, window: float, value: float | None, count: int, now: float
+) -> Reading:
+    return Reading(row["tenant"], signal, "", window, value, count, now)
