@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
 import orjson
 
 from deploy.backfill.mapping import Mapping, RowError
-from deploy.backfill.source import MAX_LINE, Progress, lines_of
+from deploy.backfill.source import MAX_LINE, lines_of
 from ingest.decode import Faulty, decode_carefully
 from ingest.refusals import Refusal
 from schemas.errors import ConfigError
@@ -30,17 +29,27 @@ def batches(events: Iterator[object], size: int) -> Iterator[list[object]]:
         yield batch
 
 
-def ndjson(stream: BinaryIO, name: str, *, derive_ids: bool = False) -> Iterator[object]:
-    """One event a line. `derive_ids`: an event without `event_id` gets one from its line; equal lines get equal ids."""
-    first = True
-    for lines in lines_of(stream, name):
-        if first and lines:
-            lines[0], first = lines[0].removeprefix(_BOM), False
-        for line in lines:
-            event = _read(line)
-            if derive_ids and isinstance(event, dict) and not event.get("event_id"):
-                event["event_id"] = str(uuid5(NAMESPACE, line.strip().hex()))
-            yield event
+def decoded(blocks: Iterator[list[bytes]], size: int, *, derive_ids: bool = False) -> Iterator[list[object]]:
+    """Events of NDJSON lines, at most `size` at a time, blocks not joined.
+
+    `derive_ids`: an event without `event_id` gets one made from its line, so equal lines get equal ids.
+    """
+    for lines in blocks:
+        for start in range(0, len(lines), size):
+            part = lines[start : start + size]
+            try:
+                events = [orjson.loads(line) for line in part]
+            except orjson.JSONDecodeError:
+                events = [_read(line.removeprefix(_BOM)) for line in part]
+            if derive_ids:
+                _derive(events, part)
+            yield events
+
+
+def _derive(events: list[Any], lines: list[bytes]) -> None:
+    for event, line in zip(events, lines, strict=True):
+        if isinstance(event, dict) and event.get("event_id") is None:
+            event["event_id"] = str(uuid5(NAMESPACE, line.strip().hex()))
 
 
 def _read(line: bytes) -> object:
@@ -77,13 +86,3 @@ def _mapped(mapping: Mapping, row: dict[str, str], number: int, complete: bool) 
         return mapping.event(row, number)
     except RowError as error:
         return Faulty(Reason.WRONG_TYPE, error.field, f"row {number}: {error}", original)
-
-
-def events_of(stream: BinaryIO, path: Path, mapping: Mapping | None, *, derive_ids: bool) -> Iterator[object]:
-    """The events of an opened file: CSV when a mapping is given, else NDJSON."""
-    if mapping is not None:
-        return mapped_csv(stream, str(path), mapping)
-    return ndjson(stream, str(path), derive_ids=derive_ids)
-
-
-__all__ = ["Progress", "batches", "events_of", "mapped_csv", "ndjson"]

@@ -39,6 +39,13 @@ class Report:
     seconds: float = 0.0
     samples: list[dict[str, Any]] = field(default_factory=list)
 
+    def add(self, other: Report) -> None:
+        """Count what another process sent; its events were counted when they were handed over."""
+        self.accepted += other.accepted
+        self.rejected.update(other.rejected)
+        self.retries += other.retries
+        self.samples = sorted([*self.samples, *other.samples], key=lambda one: int(one["number"]))[:SAMPLES]
+
     def summary(self) -> dict[str, Any]:
         """As the command prints it."""
         rate = round(self.events / self.seconds) if self.seconds > 0 else 0
@@ -62,11 +69,17 @@ class Owner:
 
 
 class Backfill:
-    """Sends batches for one owner. `give_up`: seconds of trouble with Kafka after which it raises Retryable."""
+    """Sends batches for one owner. `give_up`: seconds of trouble with Kafka after which it raises Retryable.
 
-    def __init__(self, door: Door, owner: Owner, clock: Clock, *, window: int = 8, give_up: float = 60.0) -> None:
+    `first`: events before these, so that samples carry the number of the event.
+    """
+
+    def __init__(
+        self, door: Door, owner: Owner, clock: Clock, *, window: int = 8, give_up: float = 60.0, first: int = 0
+    ) -> None:
         self._door, self._owner, self._clock = door, owner, clock
         self._window, self._give_up = window, give_up
+        self._number = first
         self.report = Report()
 
     async def send(
@@ -77,7 +90,8 @@ class Backfill:
         waiting: set[asyncio.Task[list[object]]] = set()
         try:
             for batch in batches:
-                waiting.add(asyncio.create_task(self._submit(batch, self.report.events)))
+                waiting.add(asyncio.create_task(self._submit(batch, self._number)))
+                self._number += len(batch)
                 self.report.events += len(batch)
                 while len(waiting) >= self._window:
                     waiting = await _some(waiting, sent)
