@@ -38,7 +38,7 @@ def start_process(
     """
     clock = clock or SystemClock()
     port = port or free_port()
-    process = spawn(command(port), log_path, env=_environment())
+    process = spawn(command(port), log_path, env=environment())
     wait_until(lambda: answers(port), process, log_path, timeout, clock)
     return ServerHandle(process, f"127.0.0.1:{port}", port, log_path, clock)
 
@@ -87,6 +87,6 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
         return False
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Nothing of ours: Tansu would read LISTENER_URL, CLUSTER_ID and others from it."""
     return {"PATH": "/usr/bin:/bin", "RUST_LOG": "error", "NO_COLOR": "1"}

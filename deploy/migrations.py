@@ -1,0 +1,41 @@
+"""Bringing tables and topics to this version; `headrace migrate` and `headrace up` both call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from schemas.clock import Clock
+from schemas.taxonomy import extra_columns, shipped_packs
+from schemas.topics import topics
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+
+def migrate_tables(
+    settings: Settings, clock: Clock, *, dry_run: bool = False, tell: Callable[[str], None] = lambda line: None
+) -> list[str]:
+    """Apply what is missing to the warehouse; the names of what was (or in a dry run, would be) applied.
+
+    Raises what `sinks.migrate.migrate` raises.
+    """
+    from sinks.migrate import migrate
+    from sinks.warehouse import Warehouse
+
+    warehouse = Warehouse(settings.warehouse)
+    try:
+        columns = {name: extra_columns(pack) for name, pack in shipped_packs().items()}
+        return migrate(warehouse, clock, columns, dry_run=dry_run, tell=tell).done
+    finally:
+        warehouse.close()
+
+
+def create_all_topics(settings: Settings, clock: Clock, timeout: float = 30.0) -> list[str]:
+    """Create the topics that are missing; their names. Raises what `create_topics` raises."""
+    from deploy.kafka_admin import create_topics
+
+    kafka = settings.kafka
+    return create_topics(
+        kafka.bootstrap, topics(kafka.partitions), replication=kafka.replication, timeout=timeout, clock=clock
+    )
