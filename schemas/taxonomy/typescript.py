@@ -113,7 +113,7 @@ def _union(values: Iterable[str]) -> str:
 
 
 def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
+    return "".join(part.capitalize() for part in name.split("_")) + "Properties"
 
 
 def _comment(text: str) -> str:

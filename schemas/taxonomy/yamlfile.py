@@ -21,6 +21,8 @@ from pydantic_core import ErrorDetails
 from schemas.errors import ConfigError
 
 Key = tuple[str | int, ...]
+MAX_DEPTH = 32
+MAX_NODES = 200_000
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -60,7 +62,7 @@ def parse(text: str, file: str) -> Document:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is not None:
-            document.data = _build(loader, root, (), document)
+            document.data = _Builder(loader, document).build(root, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(
@@ -68,45 +70,54 @@ def parse(text: str, file: str) -> Document:
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"is not valid YAML: {error}", file=file) from error
-    except RecursionError as error:
-        raise ConfigError("is nested too deep", file=file) from error
     if document.data is None:
         raise ConfigError("is empty", file=file)
     return document
 
 
-def _build(loader: yaml.SafeLoader, node: yaml.Node, key: Key, document: Document) -> object:
-    document.lines.setdefault(key, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        return _build_mapping(loader, node, key, document)
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*key, index), document) for index, item in enumerate(node.value)]
-    try:
-        return loader.construct_object(node)
-    except ValueError as error:
-        raise document.fault(key, f"is not a value: {error}; put it in quotes if it is text") from error
+class _Builder:
+    """Turns YAML nodes into plain data, noting the line of each."""
 
+    def __init__(self, loader: yaml.SafeLoader, document: Document) -> None:
+        self._loader, self._document = loader, document
+        self._open: set[int] = set()
+        self._nodes = 0
 
-def _build_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, key: Key, document: Document) -> dict[str, object]:
-    built: dict[str, object] = {}
-    for name_node, value_node in node.value:
-        name = loader.construct_object(name_node, deep=True)
-        at = name_node.start_mark.line + 1
-        if not isinstance(name, str):
-            raise ConfigError(
-                f"the key {name!r} is not text; put it in quotes",
-                file=document.file,
-                line=at,
-                key=".".join(map(str, key)),
-            )
-        path = (*key, name)
-        if name in built:
-            first = document.lines[path]
+    def build(self, node: yaml.Node, key: Key) -> object:
+        document = self._document
+        document.lines.setdefault(key, node.start_mark.line + 1)
+        self._nodes += 1
+        if id(node) in self._open or len(key) > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise document.fault(key, "is nested too deep, too large, or refers to itself; write it out")
+        self._open.add(id(node))
+        try:
+            return self._value(node, key)
+        except ValueError as error:
+            raise document.fault(key, f"is not a value: {error}; put it in quotes if it is text") from error
+        finally:
+            self._open.discard(id(node))
+
+    def _value(self, node: yaml.Node, key: Key) -> object:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, key)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
+        return self._loader.construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, object]:
+        built: dict[str, object] = {}
+        document = self._document
+        for name_node, value_node in node.value:
+            name = self._loader.construct_object(name_node, deep=True)
+            path, at = (*key, str(name)), name_node.start_mark.line + 1
+            first = document.lines.get(path)
             document.lines[path] = at
-            raise document.fault(path, f"is given twice, first on line {first}; remove one")
-        document.lines[path] = at
-        built[name] = _build(loader, value_node, path, document)
-    return built
+            if not isinstance(name, str):
+                raise document.fault(path, "is not text as a key; put it in quotes")
+            if name in built:
+                raise document.fault(path, f"is given twice, first on line {first}; remove one")
+            built[name] = self.build(value_node, path)
+        return built
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -122,7 +133,10 @@ def conform(model: type[M], document: Document) -> M:
     except ValidationError as error:
         faults = error.errors(include_url=False)
     by_key: dict[Key, list[str]] = {}
+    unknown = any(detail["type"] == "extra_forbidden" for detail in faults)
     for detail in faults:
+        if unknown and detail["type"] == "missing":
+            continue  # a misspelt key is told as such, not as the absence of the right one
         by_key.setdefault(_real_key(detail, document), []).append(_say(detail, model))
     key = min(by_key, key=lambda k: document.line(k) or 0)
     others = len(by_key) - 1
@@ -139,6 +153,15 @@ def _real_key(detail: ErrorDetails, document: Document) -> Key:
     return (*key, detail["loc"][-1]) if detail["type"] == "missing" else key
 
 
+_PLAIN = {
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "list_type": "must be a list",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+}
+
+
 def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         known = sorted(_allowed(model, detail["loc"][:-1]))
@@ -146,7 +169,9 @@ def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return "is not a known key" + (guess or f"; known here: {', '.join(known)}")
     if detail["type"] == "missing":
         return "is missing; add it"
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = _PLAIN.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").replace(
+        "Input should be", "must be"
+    )
     if detail["type"] in {"string_type", "string_sub_type"} and not isinstance(detail["input"], dict | list):
         message += f", not {detail['input']!r}; put it in quotes"
     elif detail["type"] == "literal_error":
