@@ -1,9 +1,9 @@
 """How many validated events a second one core of the collector takes: `python benchmarks/collector.py`.
 
 The server runs on core 0 and the load generator on core 1 (where there are two). Batches of 100 events of the
-marketing pack go over HTTP on loopback; every batch was made before. Two runs: Kafka's acknowledgements made up at once
-(the collector alone), and the embedded broker (which shares core 1). The figure that other load on the machine disturbs least is events
-a CPU second of the server process, librdkafka's threads included.
+marketing pack, made beforehand, go over HTTP on loopback. Two runs: Kafka's acknowledgements made up at once (the
+collector alone), and the embedded broker (which shares core 1). Other load on the machine disturbs least the figure
+of events a CPU second of the server process, librdkafka's threads included.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ def split(bodies: list[bytes]) -> None:
     report("decode", lambda: [decode_fast(body, lines=False, limit=10_000) for body in bodies])
     report("refuse_unreadable", lambda: [refuse_unreadable(e, origin) for b in batches for e in b])
     report("limit_depth", lambda: [limit_depth(e, origin) for b in batches for e in b])
-    report("limit_size (large bodies)", lambda: [limit_size(e, origin._replace(weigh=True)) for b in batches for e in b])
+    report(
+        "limit_size (large bodies)", lambda: [limit_size(e, origin._replace(weigh=True)) for b in batches for e in b]
+    )
     report("validate", lambda: [validate(e, origin) for b in batches for e in b])
     lines = [validate(e, origin) for b in batches for e in b]
     report("address", lambda: [address(line, origin) for line in lines])

@@ -127,7 +127,11 @@ class Door:
     async def post(self, body: object, key: str = "dev-write-key", **headers: str) -> Answer:
         """POST a body (bytes as they are, anything else as JSON) to the native endpoint."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        fields = {"authorization": f"Bearer {key}", "content-type": "application/json", "content-length": str(len(data))}
+        fields = {
+            "authorization": f"Bearer {key}",
+            "content-type": "application/json",
+            "content-length": str(len(data)),
+        }
         fields.update({name.replace("_", "-"): value for name, value in headers.items()})
         return await self.request("POST", "/api/analytics/events", fields, [data])
 
