@@ -65,8 +65,8 @@ interface LayersProps extends Props {
 function Layers({ rates, domain, frame, x, centre, colour, cursor }: LayersProps) {
   const bands = stack(rates.layers.map((layer) => layer.values));
   const top = Math.max(0, ...(bands.at(-1)?.upper ?? [0]));
-  const ticks = valueTicks(top);
-  const y = linear([0, ticks.at(-1) ?? 1], [frame.bottom, 8]);
+  const ticks = valueTicks(top).filter((tick) => tick <= top * 1.06);
+  const y = linear([0, top > 0 ? top * 1.06 : 1], [frame.bottom, 8]);
   const at = cursor === null ? undefined : centre[cursor];
   return (
     <svg width={frame.width} height={frame.height}>

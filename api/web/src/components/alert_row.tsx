@@ -17,7 +17,7 @@ export function AlertRow({ alert, act }: Props) {
   const open = alert.state === "open";
   return (
     <li
-      class={`alert-${alert.severity}`}
+      class={open ? `alert-${alert.severity}` : "handled"}
       tabIndex={0}
       aria-keyshortcuts="a r"
       onKeyDown={(event) => {
@@ -27,7 +27,7 @@ export function AlertRow({ alert, act }: Props) {
       }}
     >
       <div class="row-head">
-        <span class={`badge ${alert.severity}`}>{words(alert.severity)}</span>
+        <span class={`badge ${open ? alert.severity : ""}`}>{words(alert.severity)}</span>
         <span class="row-title">{alert.title}</span>
         <span class="row-actions">
           {open && (
@@ -50,7 +50,7 @@ export function AlertRow({ alert, act }: Props) {
         )}
         {alert.subject && <span>{alert.subject}</span>}
         {!open && <span>acknowledged{alert.acknowledged_by ? ` by ${alert.acknowledged_by}` : ""}</span>}
-        {safeLink(alert.link) && <a href={alert.link}>Open</a>}
+        {safeLink(alert.link) && <a href={alert.link}>Details</a>}
       </div>
       <Evidence evidence={alert.evidence} />
     </li>

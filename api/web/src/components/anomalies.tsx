@@ -40,14 +40,12 @@ function Row({ anomaly }: { readonly anomaly: Anomaly }) {
   const name = dictionary.has(anomaly.metric_id) ? metricName(anomaly.metric_id, dictionary) : words(anomaly.metric_id);
   const unit = dictionary.has(anomaly.metric_id) ? metricUnit(anomaly.metric_id, dictionary) : "number";
   const bucket = toSeconds(anomaly.bucket);
-  const change = anomaly.deviation_percent;
   return (
     <li>
       <div class="row-head">
         <span class={`badge ${anomaly.severity}`}>{words(anomaly.severity)}</span>
         <span class="row-title">
-          {name} {words(anomaly.type).toLowerCase()}
-          {known(change) && Math.abs(change) >= 0.5 ? ` of ${integer(Math.abs(change))}%` : ""}
+          {name} {whatHappened(anomaly)}
         </span>
         <Compare expected={anomaly.expected} actual={anomaly.actual} />
       </div>
@@ -61,6 +59,14 @@ function Row({ anomaly }: { readonly anomaly: Anomaly }) {
       </div>
     </li>
   );
+}
+
+/** "down 70%", "up 58%", "fell to zero", or the kind as it is named. */
+export function whatHappened(anomaly: Pick<Anomaly, "type" | "deviation_percent" | "actual">): string {
+  if (anomaly.type === "zero" || anomaly.type === "missing") return "fell to zero";
+  const change = anomaly.deviation_percent;
+  if (known(change) && Math.abs(change) >= 0.5) return `${change > 0 ? "up" : "down"} ${integer(Math.abs(change))}%`;
+  return words(anomaly.type).toLowerCase();
 }
 
 /** Two bars on one scale: expected above, actual below. */

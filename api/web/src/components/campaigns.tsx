@@ -18,7 +18,7 @@ const SHORT: Readonly<Record<string, string>> = {
   cac: "CAC",
   revenue: "Revenue",
 };
-const FIRST = 8;
+const FIRST = 10;
 
 interface Sorting {
   readonly by: string;

@@ -24,7 +24,7 @@ export function ConnectionState() {
     <div class="connection">
       <span class={`dot ${live && !stale ? "live" : "waiting"}`} />
       <b role="status">{word}</b>
-      <span class="age">{connection.heardAt === null ? "" : ago(connection.heardAt, now)}</span>
+      <span class={`age ${live && !stale ? "fresh-age" : ""}`}>{connection.heardAt === null ? "" : ago(connection.heardAt, now)}</span>
     </div>
   );
 }

@@ -31,10 +31,10 @@ function Throughput() {
     <div class="now">
       <div>
         <strong>{last && known(last.value) ? rate(last.value) : "–"}</strong>
-        <small>stored now, 2 min trail</small>
+        <small>stored now</small>
       </div>
       <div class="trail">
-        <Sparkline points={throughput} height={40} domain={[now - 120, now]} fromZero />
+        <Sparkline points={throughput} height={40} domain={[Math.max(now - 120, Math.min(throughput[0]?.at ?? now, now - 15)), now]} fromZero />
       </div>
     </div>
   );
@@ -54,7 +54,7 @@ function Chart({ rates }: { readonly rates: Rates }) {
   const full = rates.at.length > 1 ? rates.at.length - 2 : rates.at.length - 1;
   return (
     <>
-      <StackedArea rates={rates} domain={[now - RATE_SPAN, now]} height={214} colour={colour} label={label} />
+      <StackedArea rates={rates} domain={[now - RATE_SPAN, now]} height={286} colour={colour} label={label} />
       <ul class="legend" aria-label="Events a second in the last full minute">
         {rates.layers.map((layer) => (
           <li key={layer.name}>

@@ -1,7 +1,8 @@
 /** How long an event takes from the collector's answer to a readable number. */
 
-import { known, seconds } from "../format/number";
-import { rangeInfo } from "../format/time";
+import type { Pipeline } from "../api/types";
+import { known, seconds, share } from "../format/number";
+import { moment, rangeInfo, toSeconds } from "../format/time";
 import { useSelect } from "../state/store";
 import { Empty, Loading, Panel, Unread } from "./panel";
 
@@ -21,16 +22,17 @@ export function Freshness() {
       span={4}
       aside={known(p95) && <span class={`badge ${p95 <= GOAL ? "ok" : "critical"}`}>{p95 <= GOAL ? "On target" : "Slow"}</span>}
     >
-      {fresh ? known(p95) ? <Reading fresh={fresh} /> : <Empty title="Nothing stored in this range" /> : pipeline.error ? <Unread what="freshness" /> : <Loading what="freshness" />}
+      {pipeline.value && fresh ? known(p95) ? <Reading fresh={fresh} pipeline={pipeline.value} /> : <Empty title="Nothing stored in this range" /> : pipeline.error ? <Unread what="freshness" /> : <Loading what="freshness" />}
     </Panel>
   );
 }
 
 interface ReadingProps {
+  readonly pipeline: Pipeline;
   readonly fresh: { readonly p50: number | null; readonly p95: number | null; readonly p99: number | null };
 }
 
-function Reading({ fresh }: ReadingProps) {
+function Reading({ fresh, pipeline }: ReadingProps) {
   const marks = (["p50", "p95", "p99"] as const).map((name) => ({ name, value: fresh[name] }));
   const top = Math.max(GOAL * 1.6, ...marks.map((mark) => (mark.value ?? 0) * 1.1));
   return (
@@ -52,6 +54,12 @@ function Reading({ fresh }: ReadingProps) {
         <span style={{ left: "0" }}>0</span>
         <span style={{ left: `calc(${(GOAL / top) * 100}% - 26px)` }}>target {seconds(GOAL)}</span>
       </div>
+      <dl class="facts">
+        <dt>Ledger closed until</dt>
+        <dd>{moment(toSeconds(pipeline.closed_until))}</dd>
+        <dt>Late, stored and counted in their own minute</dt>
+        <dd>{pipeline.stored > 0 ? share(pipeline.late / pipeline.stored) : "–"}</dd>
+      </dl>
     </>
   );
 }

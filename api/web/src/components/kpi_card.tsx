@@ -3,8 +3,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Sparkline } from "../charts/sparkline";
 import { decimals, integer, metricValue } from "../format/number";
-import { rangeInfo, toSeconds, type Range } from "../format/time";
-import { metricName, metricUnit, trend, type Trend } from "../state/metrics";
+import { rangeInfo, type Range } from "../format/time";
+import { metricName, metricUnit, sparkPoints, trend, type Trend } from "../state/metrics";
 import { useSelect } from "../state/store";
 import { Check, Down, Flat, Info, Up, Warning } from "./icons";
 import { KpiDetails } from "./kpi_details";
@@ -22,18 +22,13 @@ export function KpiCard({ id }: { readonly id: string }) {
   const unit = metricUnit(id, dictionary);
   const metric = card?.current ?? null;
   const change = metric && card?.previous ? trend(metric.value, card.previous.value, definition, unit) : null;
-  const points = (card?.series ?? []).map((point) => ({ at: toSeconds(point.start) ?? 0, value: point.value }));
+  const points = sparkPoints(card, unit, range);
   const name = metricName(id, dictionary);
 
   return (
     <article class="card" ref={box} aria-label={name} onPointerLeave={() => setOpen(false)}>
       <div class="card-head">
         <h3 title={name}>{name}</h3>
-        {metric?.incomplete && (
-          <span class="badge warning" title="Less than 90% of the expected data has arrived">
-            <Warning /> {metric.completeness === null ? "Incomplete" : `${integer(metric.completeness)}% of data`}
-          </span>
-        )}
         <button
           type="button"
           class="icon-button"
@@ -106,9 +101,15 @@ function Standing({ id }: { readonly id: string }) {
   }
   const place = card?.current ? standing(card.current.status, definition) : null;
   const healthy = healthyText(definition);
+  const completeness = card?.current?.completeness ?? null;
   return (
     <>
-      {place && (
+      {card?.current?.incomplete && (
+        <span class="badge warning" title="Less than 90% of the expected data has arrived">
+          <Warning /> Incomplete{completeness === null ? "" : `, ${integer(completeness)}%`}
+        </span>
+      )}
+      {place && !card?.current?.incomplete && (
         <span class={place.tone}>
           {place.tone === "good" ? <Check /> : <Warning />} {place.word}
         </span>

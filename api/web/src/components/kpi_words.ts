@@ -21,7 +21,7 @@ export function standing(status: Metric["status"], definition: MetricDefinition 
 /** "healthy 2.50× – 5.00×", "healthy under $20.00", "target 3.50×"; empty when nothing is declared. */
 export function healthyText(definition: MetricDefinition | undefined): string {
   if (!definition) return "";
-  const show = (value: number): string => metricValue(value, definition.unit).replace(/\.00(?=\D|$)/, "").replace(/(\.\d)0(?=\D|$)/, "$1");
+  const show = (value: number): string => metricValue(value, definition.unit).replace(/\.0+(?=\D|$)/, "").replace(/(\.\d*[1-9])0+(?=\D|$)/, "$1");
   const min = definition.healthy?.min ?? null;
   const max = definition.healthy?.max ?? null;
   if (min !== null && max !== null && min > 0) return `healthy ${show(min)} – ${show(max)}`;

@@ -88,7 +88,7 @@ function Line({ name, n, of, kind, tone }: LineProps) {
     <div class={kind ?? ""}>
       <dt title={name}>{name}</dt>
       <dd>{integer(n)}</dd>
-      <dd class="part">{part === null ? "" : n > 0 && part < 0.001 ? "<0.1%" : share(part)}</dd>
+      <dd class="part">{part === null ? "" : share(part)}</dd>
       {kind !== "sub" && (
         <div class={`bar ${tone ?? ""}`} aria-hidden="true">
           {n > 0 && <i style={{ width: `${Math.min(100, (part ?? 0) * 100)}%` }} />}

@@ -44,7 +44,7 @@ export function metricValue(value: number | null | undefined, unit: Unit, curren
     case "seconds":
       return seconds(value);
     case "number":
-      return decimals(value, 2);
+      return Number.isInteger(value) ? compact(value) : decimals(value, 2);
   }
 }
 
@@ -83,10 +83,11 @@ export function rate(value: number | null | undefined): string {
   return `${value < 1 ? decimals(value, 2) : value < 100 ? decimals(value, 1) : integer(value)}/s`;
 }
 
-/** A share from 0 to 1 as a percentage: 0.823 → "82%", 0.9991 → "99.9%" (never rounded up to 100). */
+/** A share from 0 to 1 as a percentage: 0.823 → "82%". Never rounded to 0 or 100: 0.0003 → "<0.1%", 0.9996 → "99.9%". */
 export function share(value: number | null | undefined): string {
   if (!known(value)) return NOTHING;
   const percent = value * 100;
+  if (percent > 0 && percent < 0.1) return "<0.1%";
   if (percent >= 99 && percent < 100) return `${decimals(Math.floor(percent * 10) / 10, 1)}%`;
   return `${decimals(percent, percent > 0 && percent < 1 ? 1 : 0)}%`;
 }

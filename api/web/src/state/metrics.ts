@@ -2,7 +2,9 @@
 
 import type { Metric, MetricDefinition, MetricUnit } from "../api/types";
 import { known } from "../format/number";
-import { toSeconds } from "../format/time";
+import { rangeInfo, toSeconds, type Range } from "../format/time";
+import type { Card } from "./model";
+import type { Point } from "../charts/scale";
 
 /** The KPI cards in their order. */
 export const CARDS = [
@@ -80,6 +82,18 @@ export function coversRange(metric: Metric, seconds: number): boolean {
   const start = toSeconds(metric.start);
   const end = toSeconds(metric.end);
   return start !== null && end !== null && Math.abs(end - start - seconds) <= Math.max(120, seconds * 0.02);
+}
+
+const WIDTH: Readonly<Record<string, number>> = { minute: 60, "5m": 300, hour: 3600, day: 86_400 };
+
+/** The line under a card's value. A count's newest bucket is left out while it fills: it would read as a fall. */
+export function sparkPoints(card: Card | undefined, unit: MetricUnit, range: Range): Point[] {
+  const points = (card?.series ?? []).map((point) => ({ at: toSeconds(point.start) ?? 0, value: point.value }));
+  const last = points.at(-1);
+  const end = toSeconds(card?.current?.end);
+  const width = WIDTH[rangeInfo(range).interval] ?? 0;
+  const filling = unit === "count" && last !== undefined && end !== null && last.at + width > end + 1;
+  return filling ? points.slice(0, -1) : points;
 }
 
 /** A leaderboard row: one campaign and its value of each metric. */
