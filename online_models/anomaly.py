@@ -4,8 +4,8 @@ A *spike* is more than 3 sigma above the expectation, a *drop* more than 30 % be
 expected. Each must also be significant, so that the noise of a quiet night raises nothing: for counts the signed root
 of the Poisson deviance, divided by the root of the series' own overdispersion, must pass `Rules.significance`; for
 amounts and gauges the distance in sigmas must. Sigma is 1.4826 * MAD, at least the usual noise of the whole series,
-and for counts at least the Poisson noise. A deviation must also stand out against the level of the last two hours, so that a
-busier weekend is not one long spike; flagged buckets do not shape that level until they last `adapt_after` buckets.
+and for counts at least the Poisson noise. A deviation must also stand out against the level of the last two hours, so
+that a busier weekend is not one long spike; flagged buckets shape that level only after `adapt_after` of them.
 
 Quiet series: buckets that each lie under the drop line are judged together, so an outage of a series with two events a
 bucket is found after some buckets instead of never. Before `min_days` of history there is no verdict.

@@ -1,11 +1,11 @@
 """Live anomaly detection over metric series of all tenants, fed with absolute values of minutes.
 
 Reads: `update` (each changed minute, absolute, so repeats and corrections are harmless) and, at start, `restore` with
-the minutes of the last 8 days. Gives: rows for `anomalies` and `anomaly_detected` events. A spike of a count is declared
-while its bucket is open; drops and zeros when it closed, `grace_seconds` after its end. Ids come from tenant, metric,
-dimension, bucket and type, so a repeated verdict is the same row and the same event. Buckets that ended long ago or
-before this process began are closed silently: history that is being filled in raises no alarm, and data still on its
-way at a restart is not an outage.
+the minutes of the last 8 days. Gives: rows for `anomalies` and `anomaly_detected` events. A spike of a count is
+declared while its bucket is open; drops and zeros when it closed, `grace_seconds` after its end. Ids come from tenant,
+metric, dimension, bucket and type, so a repeated verdict is the same row and the same event. Buckets that ended long
+ago or before this process began are closed silently: history that is being filled in raises no alarm, and data still on
+its way at a restart is not an outage.
 
 Bounded: 92 KB a series, at most `max_series` series (`refused` counts updates beyond); series without anything but
 zeros for 8 days are dropped. Without its snapshot the runner only forgets which flagged bucket belonged to which run.
@@ -175,7 +175,7 @@ class AnomalyRunner:
         series.touched.clear()
 
     def _is_live(self, bucket: int, now: float, settle: float) -> bool:
-        """Whether a verdict on `bucket` is news: it ended lately, `settle` after this process began, not ahead of now."""
+        """Whether a verdict on `bucket` is news: it ended lately, `settle` after this process began, not in future."""
         length = 60 * self.rules.bucket_minutes
         end = (bucket + 1) * length
         return end > max(now - self.judge_within, (self._began or 0.0) + settle) and bucket * length <= now
