@@ -68,6 +68,9 @@ REQUEST_FAULTS: Final = frozenset(
 )
 """The statement cannot work as it is: a mistake of ours, or tables that were not migrated."""
 
+UNKNOWN_DATABASE: Final = 81
+NOT_MIGRATED: Final = frozenset({16, 60, UNKNOWN_DATABASE})
+
 ACCESS_FAULTS: Final = frozenset({192, 193, 194, 195, 497, 516})
 """Unknown user, wrong or missing password, address not allowed, access denied, authentication failed."""
 
@@ -103,6 +106,6 @@ def classify(code: int | None, text: str, *, place: str, table: str = "") -> Hea
     if code in ROW_FAULTS:
         return RowsRefused(message, table=table, code=code or 0)
     if code in REQUEST_FAULTS:
-        hint = ". Run `headrace migrate`." if code in (16, 60, 81) else ""
+        hint = ". Run `headrace migrate`." if code in NOT_MIGRATED else ""
         return RequestRefused(message + hint, table=table, code=code or 0)
     return WarehouseBusy(message)

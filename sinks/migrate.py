@@ -17,6 +17,7 @@ import msgspec
 
 from schemas.clock import Clock
 from schemas.errors import ConfigError
+from sinks.codes import UNKNOWN_DATABASE, RequestRefused
 from sinks.migration_files import FOLDER, Migration, load_migrations
 from sinks.warehouse import Warehouse
 
@@ -125,11 +126,7 @@ def extra_columns(packs: Mapping[str, Columns]) -> dict[str, str]:
 
 
 def _applied(warehouse: Warehouse) -> dict[int, AppliedRow]:
-    there = warehouse.query(
-        "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'schema_migrations'",
-        {"database": warehouse.database},
-    )
-    if not there:
+    if not _describe(warehouse, "schema_migrations"):
         return {}
     rows = warehouse.query(
         "SELECT number, name, toString(checksum) AS checksum, applied_at FROM schema_migrations FINAL"
@@ -154,11 +151,7 @@ def _check_unchanged(migrations: Sequence[Migration], applied: Mapping[int, Appl
 
 
 def _missing(warehouse: Warehouse, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
-    rows = warehouse.query(
-        "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = 'events'",
-        {"database": warehouse.database},
-    )
-    have = {row["name"]: row["type"] for row in rows}
+    have = _describe(warehouse, "events")
     for name, kind in wanted.items():
         if name in have and have[name] != kind:
             raise ConfigError(
@@ -168,3 +161,15 @@ def _missing(warehouse: Warehouse, wanted: Mapping[str, str]) -> list[tuple[str,
                 key=name,
             )
     return [(name, kind) for name, kind in wanted.items() if name not in have]
+
+
+def _describe(warehouse: Warehouse, table: str) -> dict[str, str]:
+    """Column name -> type of a table; empty when the table or the database is not there."""
+    sql = "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}"
+    try:
+        rows = warehouse.query(sql, {"database": warehouse.database, "table": table})
+    except RequestRefused as error:
+        if error.code != UNKNOWN_DATABASE:
+            raise
+        return {}
+    return {row["name"]: row["type"] for row in rows}

@@ -104,7 +104,8 @@ class EventSink:
             self._insert("events", lines)
             return WriteResult(inserted=lines.count(b"\n") + (not lines.endswith(b"\n")))
         except RowsRefused as error:
-            log.error("the warehouse refused a batch, looking for the lines: %s", error)
+            # Its text quotes the rows; only the code goes into the log.
+            log.error("the warehouse refused rows of a batch with code %d; looking for the lines", error.code)
         each = [line for line in lines.split(b"\n") if line.strip()]
         refused = self._bisect(each, total=len(each))
         return WriteResult(inserted=len(each) - len(refused), refused=refused)

@@ -23,7 +23,9 @@ EVENT = (
 
 def test_inserted_lines_are_there_when_the_call_returns(warehouse: Warehouse) -> None:
     warehouse.insert_lines("events", EVENT % 1 + EVENT % 2)
-    [row] = warehouse.query("SELECT count() AS n, any(chunk) AS chunk, any(properties) AS p, any(timestamp) AS t FROM events")
+    [row] = warehouse.query(
+        "SELECT count() AS n, any(chunk) AS chunk, any(properties) AS p, any(timestamp) AS t FROM events"
+    )
     assert row["n"] == 2
     assert row["chunk"] == 2**64 - 1
     assert row["p"] == '{"order_value":1.99,"note":"\\u00e9"}'
