@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 from uuid import UUID, uuid5
 
 import orjson
@@ -17,15 +17,17 @@ from ingest.refusals import Refusal
 from schemas.errors import ConfigError
 from schemas.reasons import Reason
 
+T = TypeVar("T")
 NAMESPACE: Final = UUID("5d6f5b0e-0c52-5a37-9a4e-2b1f3f6d7a90")
 """Of derived event ids. Never change it: a file that was sent before would be stored again."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def batches(events: Iterator[object], size: int) -> Iterator[list[object]]:
+def batches(events: Iterable[T], size: int) -> Iterator[list[T]]:
     """Events, `size` at a time."""
-    while batch := list(islice(events, size)):
+    left = iter(events)
+    while batch := list(islice(left, size)):
         yield batch
 
 

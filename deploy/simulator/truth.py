@@ -105,6 +105,13 @@ class Truth:
             )
         )
 
+    def forget(self) -> None:
+        """Start over: nothing of what is recorded counts, because the history has to be sent again."""
+        for path in self.folder.glob("events-*.ndjson.zst"):
+            if path.name != Path(self._raw.name).name:
+                path.unlink()
+        self.document, self.tally = {}, Tally()
+
     def save(self, **more: Any) -> None:
         """Write the summary, replacing the old one whole, and push the sends out to the file."""
         self._file.flush(zstandard.FLUSH_FRAME)
