@@ -20,7 +20,7 @@ from ingest.settings import CollectorSettings
 from schemas.errors import ConfigError
 from schemas.taxonomy.yamlfile import Document, hint, read
 from sinks.settings import NotifySettings, WarehouseSettings, WriterSettings
-from stream_processors.settings import ProcessorSettings
+from stream_processors.settings import ProcessorSettings, WatcherSettings
 
 PREFIX: Final = "HEADRACE_"
 CONFIG: Final = "HEADRACE_CONFIG"
@@ -82,7 +82,9 @@ class Settings(BaseModel):
 
     data_dir: Path = Field(Path(".headrace"), description="Folder of the embedded data, keys, snapshots and logs.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `headrace up` starts.")
-    dev_keys: bool = Field(False, description="Accept the well-known development keys; loopback addresses only.")
+    dev_keys: bool | None = Field(
+        None, description="Accept the well-known development keys, on loopback only; `up` and `demo` do by default."
+    )
     keys_file: Path | None = Field(None, description="File of the keys; by default keys.json in the data folder.")
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level that is logged."
@@ -91,6 +93,7 @@ class Settings(BaseModel):
     warehouse: WarehouseSettings = WarehouseSettings()
     collector: CollectorSettings = CollectorSettings()
     worker: ProcessorSettings = ProcessorSettings()
+    watcher: WatcherSettings = WatcherSettings()
     writer: WriterSettings = WriterSettings()
     notify: NotifySettings = NotifySettings()
     api: ApiSettings = ApiSettings()
@@ -156,9 +159,26 @@ def value_of(settings: Settings, path: Path_) -> Any:
     return value
 
 
-def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child process: ours with `changes`. Config-file settings reach it the same way."""
-    return {**os.environ, **changes}
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables that give `settings` back: those of values that differ from their defaults."""
+    found: dict[str, str] = {}
+    for info in describe():
+        value = value_of(settings, info.path)
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if plain is not None and plain != info.default:
+            found[info.variable] = str(plain)
+    return found
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a child process that shall run with `settings`, whatever ours says."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**ours, **to_environment(settings)}
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """`settings` with values by dotted name; shared fields follow. Raises ConfigError."""
+    return load(to_environment(settings), overrides=changes)
 
 
 def _leaves(model: type[BaseModel], prefix: Path_) -> Iterator[tuple[Path_, str, Any, str, bool]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class ProcessorSettings(BaseModel):
@@ -27,4 +29,28 @@ class ProcessorSettings(BaseModel):
     stall_seconds: float = Field(
         120.0, gt=0, description="A worker that holds a batch for longer than this ends itself."
     )
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0 is off.")
+
+
+class WatcherSettings(BaseModel):
+    """How the watcher judges: anomalies, alert rules, churn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluate_seconds: float = Field(
+        1.0, gt=0, le=60, description="Seconds between two looks at series and alert rules."
+    )
+    quality_seconds: float = Field(2.0, gt=0, le=60, description="Seconds between two readings of data quality.")
+    churn_seconds: float = Field(
+        15.0, gt=0, le=3600, description="Seconds between two looks for closed days and active users."
+    )
+    rescore_users: int = Field(500, ge=0, le=100_000, description="Users scored anew in one look, at most.")
+    rules_file: Path | None = Field(None, description="YAML file of the alert rules; the shipped ones when not set.")
+    channels_file: Path | None = Field(
+        None, description="YAML file of the alert channels; the shipped ones when not set."
+    )
+    alert_secrets: SecretStr = Field(
+        SecretStr("{}"), description="JSON object of the secrets that the channels name: URLs and signing secrets."
+    )
+    base_url: str = Field("http://127.0.0.1:8080", description="Address of the dashboard, for links in alerts.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0 is off.")

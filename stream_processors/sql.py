@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+from schemas.taxonomy import EventRef
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "'": "\\'", "\0": "\\0"})
 
-Roles = Mapping[str, Iterable[tuple[str, str | None]]]
+Roles = Mapping[str, Sequence[EventRef]]
 
 
 def text(value: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.wire import EventLine
+from stream_processors.sql import Roles
 
 ACTIVITY: Final = 1
 PURCHASE: Final = 2
@@ -40,7 +41,7 @@ UserKey = tuple[str, str]
 class RoleTable:
     """What an event means in one pack: (event type, sub-type) to role bits, looked up once for each pair."""
 
-    def __init__(self, roles: Mapping[str, Iterable[tuple[str, str | None]]]) -> None:
+    def __init__(self, roles: Roles) -> None:
         self._declared = [
             (event_type, subtype, FLAGS[role])
             for role, refs in roles.items()

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from schemas.wire import WindowCell
+from stream_processors.sql import Roles
 from stream_processors.windows import HOLDOUT
 
-Roles = Mapping[str, Iterable[tuple[str, str | None]]]
 CellKey = tuple[str, str, str, str, str, str, str, str]
 
 MEASURES: Final = ("impression", "click", "open", "conversion", "purchase", "spend")

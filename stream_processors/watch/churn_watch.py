@@ -1,0 +1,138 @@
+"""The churn model at work: the daily round of each tenant, and fresh scores for users who were just active.
+
+Reads: `events` (features and labels by SQL), `user_state`. Writes: `predictions`, `evaluations`, and the taxonomy's own
+`model_inference_completed` events. On failure: a passing fault puts the round off; a day that was not stored is
+repeated with equal rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from schemas.clock import Clock
+from schemas.errors import Permanent, Retryable
+from stream_processors.insights.churn_runner import ChurnRunner, DayResult
+from stream_processors.insights.feature_source import WarehouseFeatures
+from stream_processors.insights.features import label_predictions_statement
+from stream_processors.metrics import WorkerMetrics
+from stream_processors.ports import PublisherPort, WarehousePort
+from stream_processors.routes import Background
+from stream_processors.settings import WatcherSettings
+from stream_processors.sql import Roles, moment, text
+
+log = logging.getLogger("headrace.churn")
+
+QUIET_SECONDS = 10.0
+"""A tenant whose history is being filled in is left alone until it has been quiet for this long."""
+
+OLD_SECONDS = 2 * 86400.0
+PUBLISH_WITHIN = 29 * 86400.0
+
+NewRunner = Callable[[str, WarehouseFeatures], ChurnRunner]
+
+
+class ChurnWatch:
+    """All tenants' churn models. `new_runner` makes the runner of a tenant, with its snapshot store."""
+
+    def __init__(
+        self,
+        settings: WatcherSettings,
+        packs: Mapping[str, Roles],
+        warehouse: WarehousePort,
+        publisher: PublisherPort,
+        new_runner: NewRunner,
+        clock: Clock,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._settings, self._packs, self._warehouse, self._publisher = settings, packs, warehouse, publisher
+        self._new_runner, self._clock, self._metrics = new_runner, clock, metrics
+        self._runners: dict[str, ChurnRunner] = {}
+        self._looked: dict[str, float] = {}
+
+    def background(self) -> tuple[Background, ...]:
+        """The look for closed days and active users."""
+        return (Background("churn", self._settings.churn_seconds, self.look),)
+
+    def look(self) -> None:
+        """One look at every tenant; a passing fault is logged and left for the next."""
+        try:
+            for tenant, pack in self._tenants():
+                if pack in self._packs and self._packs[pack].get("activity"):
+                    self._look_at(tenant, pack)
+        except Retryable as error:
+            self._metrics.retried("churn")
+            log.warning("the churn round is put off: %s", error)
+        except Permanent as error:
+            self._metrics.retried("churn_refused")
+            log.error("the churn round failed: %s", error)
+
+    def _tenants(self) -> list[tuple[str, str]]:
+        rows = self._warehouse.query("SELECT tenant, any(pack) AS pack FROM events WHERE tenant != '' GROUP BY tenant")
+        return sorted((row["tenant"], row["pack"]) for row in rows)
+
+    def _look_at(self, tenant: str, pack: str) -> None:
+        now = self._clock.now()
+        runner = self._runners.get(tenant)
+        if runner is None:
+            runner = self._new_runner(tenant, WarehouseFeatures(self._warehouse.query, self._packs[pack]))
+            self._runners[tenant] = runner
+        if self._is_being_filled(tenant, now):
+            return
+        if self._was_filled(tenant, runner):
+            log.info("history of %s was filled in; its churn model starts again from the first day", tenant)
+            runner.restart()
+        looked, self._looked[tenant] = self._looked.get(tenant, now - self._settings.churn_seconds), now
+        for result in runner.tick(now):
+            self._store_day(tenant, pack, result, now)
+        self._rescore(tenant, runner, looked, now)
+
+    def _is_being_filled(self, tenant: str, now: float) -> bool:
+        return bool(
+            self._warehouse.query(
+                f"SELECT 1 AS one FROM events WHERE tenant = {text(tenant)} AND timestamp < {moment(now - OLD_SECONDS)}"
+                f" AND inserted_at >= {moment(now - QUIET_SECONDS)} LIMIT 1"
+            )
+        )
+
+    def _was_filled(self, tenant: str, runner: ChurnRunner) -> bool:
+        looked = self._looked.get(tenant)
+        if runner.last_day is None or looked is None:
+            return False
+        return bool(
+            self._warehouse.query(
+                f"SELECT 1 AS one FROM events WHERE tenant = {text(tenant)} AND backfill"
+                f" AND timestamp < {moment(runner.last_day - OLD_SECONDS)}"
+                f" AND inserted_at >= {moment(looked - QUIET_SECONDS)} LIMIT 1"
+            )
+        )
+
+    def _store_day(self, tenant: str, pack: str, result: DayResult, now: float) -> None:
+        self._warehouse.insert_lines("predictions", _lines(result.predictions))
+        self._warehouse.insert_lines("evaluations", _lines(result.evaluations))
+        if result.labelled_as_of is not None and result.predictions:
+            statement = label_predictions_statement(
+                self._packs[pack], tenant, result.predictions[0]["model"], result.labelled_as_of
+            )
+            self._warehouse.command(statement.sql, statement.params)
+        if result.as_of > now - PUBLISH_WITHIN:
+            self._publisher.publish(tenant, result.events)
+
+    def _rescore(self, tenant: str, runner: ChurnRunner, looked: float, now: float) -> None:
+        if not self._settings.rescore_users or runner.last_day is None:
+            return
+        rows = self._warehouse.query(
+            f"SELECT user_id FROM user_state FINAL WHERE tenant = {text(tenant)}"
+            f" AND last_active >= {moment(looked - QUIET_SECONDS)} ORDER BY last_active DESC"
+            f" LIMIT {self._settings.rescore_users}"
+        )
+        predictions, events = runner.rescore([row["user_id"] for row in rows], now)
+        self._warehouse.insert_lines("predictions", _lines(predictions))
+        self._publisher.publish(tenant, events)
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
