@@ -29,8 +29,9 @@ ENVELOPE: Final = (
 )
 MAX_ITEMS: Final = 10_000
 _USUAL_TIME: Final = (
-    r"^(19[7-9][0-9]|20[0-9][0-9])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+    "^(19[7-9][0-9]|20[0-9][0-9])-"
+    "((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
 )
 
 
@@ -124,8 +125,8 @@ def _float(low: float | None, high: float | None) -> CoreSchema:
 
 
 def _timestamp() -> CoreSchema:
-    """A time within a property. The pattern settles the usual spelling without leaving the core; days after the 28th,
-    other spellings and numbers go to `_read_time`."""
+    """A time within a property. The pattern settles the usual spelling without leaving the core; the 29th of
+    February, other spellings and numbers go to `_read_time`."""
     usual = core_schema.str_schema(strict=True, pattern=_USUAL_TIME)
     other = core_schema.no_info_plain_validator_function(_read_time)
     return core_schema.union_schema(

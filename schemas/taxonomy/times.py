@@ -6,13 +6,11 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic_core import SchemaValidator, ValidationError, core_schema
-
 MILLISECONDS_FROM: Final = 2e10
 """A number of at least this size is milliseconds (as seconds it would lie in the year 2603)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_parse: Final = SchemaValidator(core_schema.datetime_schema()).validate_python
+_SEPARATORS: Final = frozenset(("T", "t", " ", ""))
 
 
 def to_unix(value: object) -> float | None:
@@ -21,11 +19,11 @@ def to_unix(value: object) -> float | None:
     Numbers in text ("1763712000") are not times: they are numbers that lost their type.
     """
     if type(value) is str:
-        if value[4:5] != "-":
+        if value[4:5] != "-" or value[10:11] not in _SEPARATORS:
             return None
         try:
-            moment: datetime = _parse(value)
-        except ValidationError:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
             return None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -23,6 +23,7 @@ from schemas.wire import MICROS
 
 MAX_FUTURE_SECONDS: Final = 300.0
 MAX_AGE_SECONDS: Final = 30 * 86400.0
+MAX_EXTRA: Final = 65535
 _TOLERANCE: Final = 0.0005
 """Half a millisecond: times are kept in milliseconds, so exactly 5 minutes ahead is still accepted."""
 _ENVELOPE: Final = frozenset(ENVELOPE)
@@ -122,42 +123,41 @@ class _Plan:
         self._deep = tuple(p.name for p in event.properties.values() if {"object", "array"} & set(p.types))
 
     def line(self, out: dict[str, Any], received_at: float, backfill: bool) -> dict[str, Any] | Fault:
-        """The line of a validated event, or what pydantic could not see."""
-        properties, context = out["properties"], out.get("context") or {}
+        """The line of a validated event, or what pydantic could not see. `out` (pydantic's fresh dict) becomes it."""
+        properties, context = out["properties"], out.get("context")
+        if context is None:
+            context = out["context"] = {}
         extra = self._extra(out, properties, context)
         if isinstance(extra, Fault):
             return extra
         seconds = to_unix(out["timestamp"])
+        if seconds is None:
+            return _time_fault(out["timestamp"])
         fault = self._refused(out, context, seconds, received_at, backfill)
-        if fault is not None or seconds is None:
-            return fault or Fault(Reason.INVALID_TIMESTAMP, "timestamp", TIME_WANTED)
-        line = {
-            "event_id": out["event_id"],
-            "event_type": out["event_type"],
-            "timestamp": _milliseconds(seconds),
-            "received_at": _milliseconds(received_at),
-            "user_id": out["user_id"],
-            "source": out["source"],
-            "pack": self._pack.name,
-            "version": out.get("version") or context.get("taxonomy_version") or self._pack.version,
-            "properties": properties,
-            "context": context,
-        }
-        self._fill_columns(line, properties, context)
-        if session := out.get("session_id"):
-            line["session_id"] = session
+        if fault is not None:
+            return fault
+        out["timestamp"] = _milliseconds(seconds)
+        out["received_at"] = _milliseconds(received_at)
+        out["pack"] = self._pack.name
+        out["version"] = out.get("version") or context.get("taxonomy_version") or self._pack.version
+        if not out.get("session_id"):
+            out.pop("session_id", None)
         if extra:
-            line["extra"] = extra
+            out["extra"] = min(extra, MAX_EXTRA)
         if backfill:
-            line["backfill"] = True
-        return line
+            out["backfill"] = True
+        self._fill_columns(out, properties, context)
+        return out
 
     def _extra(self, out: dict[str, Any], properties: dict[str, Any], context: dict[str, Any]) -> int | Fault:
-        """How many undeclared properties there are (fields beside the envelope move into the context and count too)."""
+        """How many undeclared properties there are (fields beside the envelope move into the context and count too).
+
+        pydantic puts what is declared first, so the last key tells whether there is anything else.
+        """
         extra = 0
-        if not _ENVELOPE.issuperset(out):
+        if next(reversed(out)) not in _ENVELOPE:
             extra = self._keep_strays(out, context)
-        if not self._declared.issuperset(properties):
+        if properties and next(reversed(properties)) not in self._declared:
             undeclared = {name: properties[name] for name in properties.keys() - self._declared}
             extra += len(undeclared)
             if fault := content_fault(undeclared, ("properties",)):
@@ -165,9 +165,14 @@ class _Plan:
         for name in self._deep:
             if name in properties and (fault := content_fault(properties[name], ("properties", name), 1)):
                 return fault
-        if not self._context.issuperset(context) and (fault := content_fault(context, ("context",))):
+        if context and next(reversed(context)) not in self._context and (fault := content_fault(context, ("context",))):
             return fault
-        return _text_fault(out) or min(extra, 65535)
+        try:
+            if _NUL not in orjson.dumps(out):
+                return extra
+        except TypeError:
+            pass
+        return _content_fault(out) or extra
 
     def _keep_strays(self, out: dict[str, Any], context: dict[str, Any]) -> int:
         strays = {name: out.pop(name) for name in out.keys() - _ENVELOPE}
@@ -175,14 +180,11 @@ class _Plan:
         while name in context:
             name += "_"
         context[name] = strays
-        out["context"] = context
         return len(strays)
 
     def _refused(
-        self, out: dict[str, Any], context: dict[str, Any], seconds: float | None, received_at: float, backfill: bool
+        self, out: dict[str, Any], context: dict[str, Any], seconds: float, received_at: float, backfill: bool
     ) -> Fault | None:
-        if seconds is None:
-            return _time_fault(out["timestamp"])
         ahead = seconds - received_at
         if ahead > MAX_FUTURE_SECONDS + _TOLERANCE:
             return Fault(Reason.FUTURE_TIMESTAMP, "timestamp", "lies more than 5 minutes in the future; set the clock")
@@ -222,15 +224,20 @@ def _milliseconds(seconds: float) -> float:
     return int(seconds * 1000 + 0.5) / 1000
 
 
-def _text_fault(out: dict[str, Any]) -> Fault | None:
-    """NUL characters, lone surrogates and huge integers anywhere, found by writing the event once."""
+def _content_fault(out: dict[str, Any]) -> Fault | None:
+    """What kept the event from being written, or why it holds the escape of NUL: NUL, surrogates, huge integers."""
+    fault = content_fault(out, ())
+    if fault is None and _cannot_be_written(out):
+        return Fault(Reason.WRONG_TYPE, "", "holds something that JSON does not have")
+    return fault
+
+
+def _cannot_be_written(out: dict[str, Any]) -> bool:
     try:
-        if _NUL not in orjson.dumps(out):
-            return None
+        orjson.dumps(out)
     except TypeError:
-        fault = content_fault(out, ())
-        return fault or Fault(Reason.WRONG_TYPE, "", "holds something that JSON does not have")
-    return content_fault(out, ())
+        return True
+    return False
 
 
 def _time_fault(value: object) -> Fault:
