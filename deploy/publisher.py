@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from deploy.settings import Settings
 from ingest.gateway import Gateway, Verdicts
 from ingest.producer import KafkaProducer
 from ingest.settings import GatewaySettings, ProducerSettings
 from ingest.steps import Validator
 from schemas.clock import Clock, random_u32
 from schemas.errors import Permanent, Retryable
+from schemas.keys import DEV_PACK, DEV_TENANT, KeyStore
+from schemas.taxonomy import Pack, validator
 from schemas.topics import EVENTS
 
 KEY_ID: Final = "headrace"
@@ -67,6 +70,22 @@ class Publisher:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def make_publisher(settings: Settings, packs: Mapping[str, Pack], clock: Clock) -> Publisher:
+    """A publisher that knows which pack a tenant speaks: the one that its keys name."""
+    keys = KeyStore(settings.keys_path, clock, dev_keys=bool(settings.dev_keys))
+
+    def pack_of(tenant: str) -> str:
+        if settings.dev_keys and tenant == DEV_TENANT:
+            return DEV_PACK
+        for key in keys.all():
+            if key.tenant == tenant:
+                return key.pack
+        return DEV_PACK
+
+    validators = {name: validator(pack) for name, pack in packs.items()}
+    return Publisher(settings.kafka.bootstrap, validators, pack_of, clock, settings.kafka.partitions)
 
 
 class Emitter:

@@ -53,4 +53,3 @@ class WatcherSettings(BaseModel):
         SecretStr("{}"), description="JSON object of the secrets that the channels name: URLs and signing secrets."
     )
     base_url: str = Field("http://127.0.0.1:8080", description="Address of the dashboard, for links in alerts.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0 is off.")

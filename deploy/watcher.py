@@ -1,13 +1,11 @@
-"""What is plugged into what: the worker and the watcher over the real servers. The only place that knows all parts."""
+"""Wiring of the watcher: series, alert rules, churn, notifications and Faust around `Watcher`."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from random import Random
 
-from deploy.publisher import Emitter, Publisher
+from deploy.publisher import make_publisher
 from deploy.settings import Settings
 from online_models.snapshots import SnapshotStore
 from schemas.alerting.channels import SHIPPED as SHIPPED_CHANNELS
@@ -17,67 +15,31 @@ from schemas.alerting.rules import SHIPPED as SHIPPED_RULES
 from schemas.alerting.rules import load_rules
 from schemas.clock import Clock, SystemClock, random_u32
 from schemas.errors import ConfigError, Retryable
-from schemas.keys import DEV_PACK, DEV_TENANT, KeyStore
 from schemas.metrics import shipped_dictionary
-from schemas.taxonomy import Pack, shipped_packs, validator
-from schemas.wire import LedgerLine, RejectedLine
+from schemas.taxonomy import shipped_packs
 from sinks.notification_store import NotificationStore
 from sinks.notify import Notifier, build_targets
 from sinks.warehouse import Warehouse
-from sinks.writer import EventBatch, EventSink
 from stream_processors.faust_app import run_app
 from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
-from stream_processors.sql import Roles
 from stream_processors.watch.churn_watch import ChurnWatch
 from stream_processors.watch.series import KINDS
 from stream_processors.watch.watcher import Watcher, WatcherPorts
-from stream_processors.worker import Worker, WorkerPorts
 
 log = logging.getLogger("headrace.wiring")
 
 START_WAIT_SECONDS = 0.5
 
 
-class Sink:
-    """The processors' sink port over `sinks.writer`."""
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._sink = EventSink(Warehouse(settings.warehouse), clock, Random(random_u32()), settings.writer)
-
-    def write(self, events: bytes, ledger: Sequence[LedgerLine], rejected: Sequence[RejectedLine]) -> None:
-        """Durable when it returns."""
-        self._sink.write(EventBatch(events, ledger, rejected))
-
-
-def run_worker(settings: Settings) -> None:
-    """Run an event worker until SIGTERM (blocks)."""
-    clock = SystemClock()
-    metrics = WorkerMetrics("events")
-    metrics.serve(settings.worker.metrics_port)
-    ports = WorkerPorts(
-        warehouse=Warehouse(settings.warehouse),
-        flush_warehouse=Warehouse(settings.warehouse),
-        sink=Sink(settings, clock),
-        side_sink=Sink(settings, clock),
-        emit=Emitter(settings.kafka.bootstrap),
-        clock=clock,
-    )
-    worker = Worker(settings.worker, roles_of(shipped_packs()), ports, metrics)
-    try:
-        run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics)
-    finally:
-        worker.flush()
-
-
 def run_watcher(settings: Settings) -> None:
     """Run the watcher until SIGTERM (blocks)."""
     clock = SystemClock()
     metrics = WorkerMetrics("watch")
-    metrics.serve(settings.watcher.metrics_port)
+    metrics.serve(settings.worker.metrics_port)
     packs = shipped_packs()
-    roles = roles_of(packs)
+    roles = {name: pack.roles for name, pack in packs.items()}
     warehouse = Warehouse(settings.warehouse)
     publisher = make_publisher(settings, packs, clock)
     notifier = _make_notifier(settings, clock)
@@ -105,27 +67,6 @@ def run_watcher(settings: Settings) -> None:
     finally:
         notifier.close()
         publisher.close()
-
-
-def roles_of(packs: Mapping[str, Pack]) -> dict[str, Roles]:
-    """What the events of each pack mean to the processors."""
-    return {name: pack.roles for name, pack in packs.items()}
-
-
-def make_publisher(settings: Settings, packs: Mapping[str, Pack], clock: Clock) -> Publisher:
-    """A publisher that knows which pack a tenant speaks: the one that its keys name."""
-    keys = KeyStore(settings.keys_path, clock, dev_keys=bool(settings.dev_keys))
-
-    def pack_of(tenant: str) -> str:
-        if settings.dev_keys and tenant == DEV_TENANT:
-            return DEV_PACK
-        for key in keys.all():
-            if key.tenant == tenant:
-                return key.pack
-        return DEV_PACK
-
-    validators = {name: validator(pack) for name, pack in packs.items()}
-    return Publisher(settings.kafka.bootstrap, validators, pack_of, clock, settings.kafka.partitions)
 
 
 def _make_notifier(settings: Settings, clock: Clock) -> Notifier:
