@@ -1,11 +1,13 @@
 """Anomalies of a metric series: spike, drop and zero against the median of the same time of day over 7 days.
 
 A *spike* is more than 3 sigma above the expectation, a *drop* more than 30 % below it, a *zero* is 0 where more is
-expected. Each must also be significant, so that the noise of a quiet night raises nothing: for counts the signed root
-of the Poisson deviance, divided by the root of the series' own overdispersion, must pass `Rules.significance`; for
-amounts and gauges the distance in sigmas must. Sigma is 1.4826 * MAD, at least the usual noise of the whole series,
-and for counts at least the Poisson noise. A deviation must also stand out against the level of the last two hours, so
-that a busier weekend is not one long spike; flagged buckets shape that level only after `adapt_after` of them.
+expected. Sigma is 1.4826 * MAD, at least the usual noise of the whole series, for counts at least the Poisson noise.
+
+Each must also be significant, so that the noise of a quiet night raises nothing: for counts the signed root of the
+Poisson deviance, divided by the root of the series' own overdispersion, must pass `Rules.significance`; for amounts and
+gauges the distance in sigmas must pass `Rules.plain_significance` (amounts that fall: the former). And a deviation must
+stand out against the level of the last two hours as well, so that a busier weekend is not one long spike; unusual
+buckets shape that level only after `adapt_after` of them in a row.
 
 Quiet series: buckets that each lie under the drop line are judged together, so an outage of a series with two events a
 bucket is found after some buckets instead of never. Before `min_days` of history there is no verdict.
@@ -37,6 +39,10 @@ class _Progress:
     run_actual: float = 0.0
     run_expected: float = 0.0
     level: deque[tuple[float, float]] = field(default_factory=deque)
+
+
+_LONG_RUN: Final = 3
+"""From so many low buckets in a row on they shape the level no more: an outage must not become normal."""
 
 
 class SeriesDetector:
@@ -196,22 +202,26 @@ class SeriesDetector:
         line = e.expected + self.rules.spike_sigmas * e.sigma
         if actual <= line or (self.kind == "count" and actual < self.rules.min_spike):
             return None
-        need = self._need()
+        need = self.rules.significance if self.kind == "count" else self.rules.plain_significance
         if e.deviation(actual, self.kind) < need or e.deviation(actual, self.kind, levelled=True) < need:
             return None
         return self._verdict("spike", actual, e)
 
     def _fall(self, actual: float, e: Expectation) -> Verdict | None:
-        together = 0.0
-        if self._now.run_length > 1 and self.kind == "count":
-            spread = e.sigma**2 / max(e.expected, 1.0)
-            together = deviance_root(self._now.run_actual, self._now.run_expected, spread)
-        return self._alone(actual, e, together)
+        return self._alone(actual, e, self._together(e) if self._now.run_length > 1 else 0.0)
+
+    def _together(self, e: Expectation) -> float:
+        """Significance of the present run of low buckets as a whole, in standard deviations."""
+        now = self._now
+        if self.kind == "count":
+            return deviance_root(now.run_actual, now.run_expected, e.sigma**2 / max(e.expected, 1.0))
+        return (now.run_actual - now.run_expected) / (e.sigma * math.sqrt(now.run_length))
 
     def _alone(self, actual: float, e: Expectation, together: float = 0.0) -> Verdict | None:
-        need, line = self._need(), self._line(e)
-        if actual >= line:
+        if actual >= self._line(e):
             return None
+        # An amount cannot fall below 0, so its lower tail is short, unlike its upper one.
+        need = self.rules.plain_significance if self.kind == "gauge" else self.rules.significance
         single = max(e.deviation(actual, self.kind), e.deviation(actual, self.kind, levelled=True))
         if single > -need and together > -self.rules.run_significance:
             return None
@@ -233,12 +243,10 @@ class SeriesDetector:
 
     def _remember(self, actual: float, e: Expectation, verdict: Verdict | None) -> None:
         now = self._now
-        now.flagged = now.flagged + 1 if verdict else 0
-        if verdict is None or now.flagged > self.rules.adapt_after:
+        unusual = verdict is not None or now.run_length >= _LONG_RUN
+        now.flagged = now.flagged + 1 if unusual else 0
+        if not unusual or now.flagged > self.rules.adapt_after:
             now.level.append((actual, e.expected))
-
-    def _need(self) -> float:
-        return self.rules.significance if self.kind == "count" else self.rules.plain_significance
 
     def _verdict(self, kind: AnomalyType, actual: float, e: Expectation) -> Verdict:
         sigmas, percent = clamp((actual - e.expected) / e.sigma), e.percent(actual)

@@ -16,7 +16,7 @@ _LIMIT: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All thresholds. `significance` in standard deviations (counts), the other two likewise; sizes in buckets."""
+    """All thresholds. `significance` (and of runs, and plain) in standard deviations; windows in buckets."""
 
     bucket_minutes: int = 5
     history_days: int = 7

@@ -1,4 +1,4 @@
-"""The suite that every online model must pass. `CHECKS` lists it; each check raises AssertionError on a broken promise."""
+"""The suite that every online model must pass: `CHECKS`. Each check raises AssertionError on a broken promise."""
 
 from __future__ import annotations
 
