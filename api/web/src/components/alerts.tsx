@@ -34,7 +34,7 @@ export function Alerts({ api }: { readonly api: Api }) {
       id="alerts"
       title="Alerts"
       span={6}
-      error={fault ?? alerts.error}
+      error={fault ?? (alerts.value && alerts.error)}
       about={alerts.value && (open > 0 ? `${open} open` : "none open")}
       aside={
         list.length > 0 && (
@@ -56,7 +56,7 @@ export function Alerts({ api }: { readonly api: Api }) {
           No alert is open. Rules are checked with every event.
         </Empty>
       ) : alerts.error ? (
-        <Unread what="alerts" />
+        <Unread what="alerts" why={alerts.error} />
       ) : (
         <Loading what="alerts" />
       )}

@@ -14,7 +14,7 @@ export function Anomalies() {
   const range = useSelect((state) => state.range);
   const list = anomalies.value ?? [];
   return (
-    <Panel id="anomalies" title="Anomalies" about={`last ${rangeInfo(range).label}`} span={6} error={anomalies.error}>
+    <Panel id="anomalies" title="Anomalies" about={`last ${rangeInfo(range).label}`} span={6} error={anomalies.value && anomalies.error}>
       {list.length > 0 ? (
         <ul class="rows">
           {list.map((anomaly) => (
@@ -26,7 +26,7 @@ export function Anomalies() {
           Every metric stayed within what its last seven days lead us to expect.
         </Empty>
       ) : anomalies.error ? (
-        <Unread what="anomalies" />
+        <Unread what="anomalies" why={anomalies.error} />
       ) : (
         <Loading what="anomalies" />
       )}

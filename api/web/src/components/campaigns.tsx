@@ -32,7 +32,7 @@ export function Campaigns() {
   const [all, setAll] = useState(false);
   const rows = board.value?.filter((row) => row.group !== "") ?? [];
   return (
-    <Panel id="campaigns" title="Campaigns" about={`last ${rangeInfo(range).label}`} span={8} error={board.error}>
+    <Panel id="campaigns" title="Campaigns" about={`last ${rangeInfo(range).label}`} span={8} error={board.value && board.error}>
       {rows.length > 0 ? (
         <>
           <div class="scroll" role="region" aria-label="Campaign table" tabIndex={0}>
@@ -47,7 +47,7 @@ export function Campaigns() {
       ) : board.value ? (
         <Empty title="No campaign was active in this range">Choose a longer range, or start a campaign.</Empty>
       ) : board.error ? (
-        <Unread what="campaigns" />
+        <Unread what="campaigns" why={board.error} />
       ) : (
         <Loading what="campaigns" />
       )}

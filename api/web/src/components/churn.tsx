@@ -16,9 +16,9 @@ export function Churn({ api }: { readonly api: Api }) {
       title="Churn risk"
       about={value && value.summary.totalAtRisk > 0 ? `${integer(value.summary.totalAtRisk)} users at risk` : undefined}
       span={4}
-      error={churn.error}
+      error={churn.value && churn.error}
     >
-      {value ? <Risk value={value} api={api} /> : churn.error ? <Unread what="churn scores" /> : <Loading what="churn scores" />}
+      {value ? <Risk value={value} api={api} /> : churn.error ? <Unread what="churn scores" why={churn.error} /> : <Loading what="churn scores" />}
     </Panel>
   );
 }

@@ -10,6 +10,9 @@ import { Warning } from "./icons";
 /** Heartbeats come every 15 s: without one for longer than this, the page is stale. Seconds. */
 export const STALE_AFTER = 20;
 
+/** An interruption shorter than this is not worth moving the page for. Seconds. */
+const BLIP = 4;
+
 export function isStale(connection: Connection, now: number): boolean {
   return connection.heardAt !== null && now - connection.heardAt > STALE_AFTER;
 }
@@ -34,13 +37,15 @@ export function TroubleBanner({ retry }: { readonly retry: () => void }) {
   const connection = useSelect((state) => state.connection);
   const service = useSelect((state) => state.service);
   const now = useNow();
-  if (connection.phase === "waiting") {
+  const silent = connection.heardAt === null || now - connection.heardAt > BLIP;
+  if (connection.phase !== "live" && connection.detail !== "" && silent) {
     const wait = Math.max(0, Math.ceil((connection.retryAt ?? now) - now));
     return (
       <div class="banner" role="status">
         <Warning />
         <span>
-          {connection.detail} The numbers below are from {ago(connection.heardAt, now)}. Next try in {integer(wait)} s.
+          {connection.detail} {connection.heardAt !== null && `The numbers below are from ${ago(connection.heardAt, now)}. `}
+          {wait > 0 ? `Next try in ${integer(wait)} s.` : "Trying now."}
         </span>
         <button type="button" class="button small push" onClick={retry}>
           Try now

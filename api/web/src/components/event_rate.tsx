@@ -6,7 +6,7 @@ import { StackedArea } from "../charts/stacked_area";
 import { known, rate } from "../format/number";
 import { words } from "../format/words";
 import { useNow } from "../state/clock";
-import { RATE_SPAN } from "../state/loader";
+import { RATE_SPAN } from "../state/reader";
 import { OTHER, type Rates } from "../state/rates";
 import { useSelect } from "../state/store";
 import { Empty, Loading, Panel, Unread } from "./panel";
@@ -16,9 +16,9 @@ const COLOURS = 7;
 export function EventRate() {
   const rates = useSelect((state) => state.rates);
   return (
-    <Panel id="rate" title="Event rate" about="by type, last 30 minutes" span={8} error={rates.error}>
+    <Panel id="rate" title="Event rate" about="by type, last 30 minutes" span={8} error={rates.value && rates.error}>
       <Throughput />
-      {rates.value ? <Chart rates={rates.value} /> : rates.error ? <Unread what="event rates" /> : <Loading what="event rates" />}
+      {rates.value ? <Chart rates={rates.value} /> : rates.error ? <Unread what="event rates" why={rates.error} /> : <Loading what="event rates" />}
     </Panel>
   );
 }

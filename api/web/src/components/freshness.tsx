@@ -22,7 +22,7 @@ export function Freshness() {
       span={4}
       aside={known(p95) && <span class={`badge ${p95 <= GOAL ? "ok" : "critical"}`}>{p95 <= GOAL ? "On target" : "Slow"}</span>}
     >
-      {pipeline.value && fresh ? known(p95) ? <Reading fresh={fresh} pipeline={pipeline.value} /> : <Empty title="Nothing stored in this range" /> : pipeline.error ? <Unread what="freshness" /> : <Loading what="freshness" />}
+      {pipeline.value && fresh ? known(p95) ? <Reading fresh={fresh} pipeline={pipeline.value} /> : <Empty title="Nothing stored in this range" /> : pipeline.error ? <Unread what="freshness" why={pipeline.error} /> : <Loading what="freshness" />}
     </Panel>
   );
 }

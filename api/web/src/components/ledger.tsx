@@ -12,8 +12,8 @@ export function Ledger() {
   const pipeline = useSelect((state) => state.pipeline);
   const range = useSelect((state) => state.range);
   return (
-    <Panel id="ledger" title="Pipeline ledger" about={`last ${rangeInfo(range).label}`} span={4} error={pipeline.error}>
-      {pipeline.value ? <Book pipeline={pipeline.value} /> : pipeline.error ? <Unread what="counts" /> : <Loading what="the ledger" />}
+    <Panel id="ledger" title="Pipeline ledger" about={`last ${rangeInfo(range).label}`} span={4} error={pipeline.value && pipeline.error}>
+      {pipeline.value ? <Book pipeline={pipeline.value} /> : pipeline.error ? <Unread what="counts" why={pipeline.error} /> : <Loading what="the ledger" />}
     </Panel>
   );
 }

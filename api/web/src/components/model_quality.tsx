@@ -14,7 +14,7 @@ export function ModelQuality() {
   const evaluations = useSelect((state) => state.evaluations);
   const models = (evaluations.value ?? []).filter((model) => model.metrics["auc"] !== undefined);
   return (
-    <Panel id="models" title="Model quality" about="predicted first, judged when the outcome is known" span={8} error={evaluations.error}>
+    <Panel id="models" title="Model quality" about="predicted first, judged when the outcome is known" span={8} error={evaluations.value && evaluations.error}>
       {models.length > 0 ? (
         <div class="models">
           {models.map((model) => (
@@ -24,7 +24,7 @@ export function ModelQuality() {
       ) : evaluations.value ? (
         <Empty title="No model has been judged yet">A churn label takes 30 days to become known. The first scores appear after that.</Empty>
       ) : evaluations.error ? (
-        <Unread what="evaluations" />
+        <Unread what="evaluations" why={evaluations.error} />
       ) : (
         <Loading what="evaluations" />
       )}

@@ -63,15 +63,15 @@ export function Empty({ title, children, good = false }: EmptyProps) {
   );
 }
 
-/** What stands in a panel whose first read failed; the panel's note says why. */
-export function Unread({ what }: { readonly what: string }) {
+/** What stands in a panel whose first read failed, and why. */
+export function Unread({ what, why }: { readonly what: string; readonly why: string }) {
   return (
     <div class="empty">
       <span class="warn">
         <Warning />
       </span>
       <strong>No {what} to show</strong>
-      <span>They appear here as soon as the API answers.</span>
+      <span>{why} Trying again.</span>
     </div>
   );
 }

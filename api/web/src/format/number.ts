@@ -77,9 +77,10 @@ export function seconds(value: number | null | undefined): string {
   return joinParts(value / 3600, 24, "d", "h");
 }
 
-/** Events a second: "0.25/s", "12.4/s", "5,210/s". */
+/** Events a second: "0/s", "0.25/s", "12.4/s", "5,210/s". */
 export function rate(value: number | null | undefined): string {
   if (!known(value)) return NOTHING;
+  if (value === 0) return "0/s";
   return `${value < 1 ? decimals(value, 2) : value < 100 ? decimals(value, 1) : integer(value)}/s`;
 }
 

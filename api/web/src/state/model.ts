@@ -88,7 +88,9 @@ export function reduce(state: State, action: Action): State {
     case "range":
       return action.range === state.range ? state : forRange(state, action.range);
     case "phase": {
-      const { phase, detail, retryAt } = action;
+      const { phase, retryAt } = action;
+      // While the next try is under way, the reason for it still holds.
+      const detail = phase === "connecting" ? state.connection.detail : action.detail;
       return { ...state, connection: { ...state.connection, phase, detail, retryAt } };
     }
     case "alive":

@@ -1,0 +1,85 @@
+/** Reads from the API into the store. A failed read leaves its message there and the last good value in place. */
+
+import type { Api } from "../api/client";
+import { rangeInfo } from "../format/time";
+import { now } from "./clock";
+import { CARDS, leaderboard, LEADERBOARD } from "./metrics";
+import type { ResourceName } from "./model";
+import { ratesFrom } from "./rates";
+import type { Store } from "./store";
+
+/** The event-rate chart always shows the last half hour by the minute. Seconds. */
+export const RATE_SPAN = 1800;
+const RATE_LAYERS = 7;
+const CHURN_USERS = 8;
+
+export interface Reader {
+  /** Values and small charts of all cards. */
+  cards(): Promise<unknown>;
+  /** One card's value alone: what the stream said has moved. */
+  value(id: string): Promise<void>;
+  previous(): Promise<unknown>;
+  rates(): Promise<void>;
+  pipeline(): Promise<void>;
+  campaigns(): Promise<void>;
+  alerts(): Promise<void>;
+  anomalies(): Promise<void>;
+  churn(): Promise<void>;
+  evaluations(): Promise<void>;
+}
+
+export function reader(client: Api, store: Store, message: (error: unknown) => string): Reader {
+  const seconds = (): number => rangeInfo(store.get().range).seconds;
+  const start = (): string => `-${seconds()}s`;
+
+  async function load<T>(name: ResourceName, read: () => Promise<T>): Promise<void> {
+    const { range } = store.get();
+    try {
+      store.dispatch({ type: "loaded", name, range, value: await read() });
+    } catch (error) {
+      store.dispatch({ type: "failed", name, message: message(error) });
+    }
+  }
+
+  async function card(id: string, read: () => Promise<object>): Promise<void> {
+    const { range } = store.get();
+    try {
+      store.dispatch({ type: "card", id, range, card: { ...(await read()), error: null } });
+    } catch (error) {
+      store.dispatch({ type: "card", id, range, card: { error: message(error) } });
+    }
+  }
+
+  async function full(id: string): Promise<object> {
+    const current = await client.metric(id, { start: start(), interval: rangeInfo(store.get().range).interval });
+    return { current, series: current.series };
+  }
+
+  return {
+    cards: () => Promise.all(CARDS.map((id) => card(id, () => full(id)))),
+    value: (id) => card(id, async () => ({ current: await client.metric(id, { start: start() }) })),
+    previous: () =>
+      Promise.all(CARDS.map((id) => card(id, async () => ({ previous: await client.metric(id, { start: `-${2 * seconds()}s`, end: start() }) })))),
+    rates: () => load("rates", () => readRates(client)),
+    pipeline: () => load("pipeline", () => client.pipeline(start())),
+    campaigns: () => load("leaderboard", () => readCampaigns(client, start())),
+    alerts: () => load("alerts", client.alerts),
+    anomalies: () => load("anomalies", () => client.anomalies(start())),
+    churn: () => load("churn", () => client.churn(CHURN_USERS)),
+    evaluations: () => load("evaluations", client.evaluations),
+  };
+}
+
+async function readRates(client: Api) {
+  const query = { start: `-${RATE_SPAN + 60}s`, interval: "minute" };
+  const [grouped, total] = await Promise.all([
+    client.metric("events", { ...query, group_by: "event_type", limit: RATE_LAYERS }),
+    client.metric("events", query),
+  ]);
+  return ratesFrom(grouped, total, 60, now(), RATE_LAYERS);
+}
+
+async function readCampaigns(client: Api, start: string) {
+  const query = { start, group_by: "campaign_id", limit: 100 };
+  return leaderboard(await Promise.all(LEADERBOARD.map((id) => client.metric(id, query))));
+}
