@@ -11,6 +11,40 @@ from schemas.taxonomy.faults import MAX_DEPTH, plain
 from schemas.taxonomy.pack import MAX_ID, MAX_STRING, Event, Pack, Property, extra_columns
 from schemas.taxonomy.packfile import ROLES
 
+OWN_PACK: Final = """\
+pack: garden
+version: "1.0.0"
+title: Garden shop
+description: A shop that sells plants.
+sources: [app, server]
+enums:
+  light: [sun, shade]
+freshness:
+  normal: {target: 1m, acceptable: 5m, grace: 1h}
+context:
+  region: {type: string, max_length: 200, description: Where the customer is.}
+events:
+  plant_sold:
+    group: Sales
+    description: A customer paid for a plant.
+    owner: Shop team
+    sources: [server]
+    frequency: Real time
+    volume: {min: 100, max: 500}
+    freshness: normal
+    gates: [order_id is unique]
+    properties:
+      order_id: {type: uuid, required: true, column: order_id, description: The order.}
+      price: {type: float, unit: currency, required: true, column: amount, description: What was paid.}
+      light: {type: string, enum: light, column: subtype, description: What the plant needs.}
+      height_cm: {type: int, min: 1, unit: centimetres, column: true, description: Height when sold.}
+      gift_note: {type: string, personal: true, description: What the card says.}
+roles:
+  purchase: [plant_sold]
+  activity: [plant_sold]
+"""
+"""The pack that the page shows; a test loads it."""
+
 _INTRO: Final = f"""\
 # Taxonomy
 
@@ -61,6 +95,18 @@ as numbers they become ISO-8601 text.
 | `too_deep` | values nested deeper than {MAX_DEPTH} levels |
 
 The collector adds reasons for what it cannot even read: `unreadable_body`, `event_too_large`.
+
+## Your own pack
+
+A pack is one YAML file. `headrace taxonomy check FILE` says "ok", or the first fault with its line and key.
+
+```yaml
+{OWN_PACK}```
+
+Types: `string`, `uuid`, `int`, `float`, `bool`, `timestamp`, `object` (may declare `properties`), `array` (may declare
+`items`), or a list of them. `enum` closes a text, `known` only suggests; both take a list or the name of one of `enums`.
+`unit: currency` means 0 to 10^12 and `unit: score` 0 to 1. A property that is not `required` may be null unless
+`nullable: false`. `versions` lists older versions that events may still name.
 
 ## Columns and roles
 

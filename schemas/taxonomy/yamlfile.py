@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from schemas.errors import ConfigError
 
 Key = tuple[str | int, ...]
+_Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where built in
 MAX_DEPTH = 32
 MAX_NODES = 200_000
 M = TypeVar("M", bound=BaseModel)
@@ -59,7 +60,7 @@ def parse(text: str, file: str) -> Document:
     """Parse YAML `text`; `file` is the name that errors carry."""
     document = Document(file)
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is not None:
             document.data = _Builder(loader, document).build(root, ())
@@ -78,7 +79,7 @@ def parse(text: str, file: str) -> Document:
 class _Builder:
     """Turns YAML nodes into plain data, noting the line of each."""
 
-    def __init__(self, loader: yaml.SafeLoader, document: Document) -> None:
+    def __init__(self, loader: yaml.SafeLoader | yaml.CSafeLoader, document: Document) -> None:
         self._loader, self._document = loader, document
         self._open: set[int] = set()
         self._nodes = 0

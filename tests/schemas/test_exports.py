@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from schemas.taxonomy import Pack, Validator, shipped_packs, validator
-from schemas.taxonomy.docs import render_docs
+from schemas.taxonomy import Pack, Validator, load_pack, shipped_packs, validator
+from schemas.taxonomy.docs import OWN_PACK, render_docs
 from schemas.taxonomy.example import example
 from schemas.taxonomy.jsonschema import json_schema
 from schemas.taxonomy.typescript import typescript
@@ -116,3 +116,10 @@ def test_page_shows_every_event_with_a_valid_example(marketing: Pack, checker: V
     examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)\n```", page, re.S)]
     assert {event["event_type"] for event in examples} == set(marketing.events)
     assert all(isinstance(checker.validate(event, received_at=NOW), dict) for event in examples)
+
+
+def test_the_pack_that_the_page_shows_loads(tmp_path: Path) -> None:
+    path = tmp_path / "garden.yaml"
+    path.write_text(OWN_PACK)
+    assert set(load_pack(path).events) == {"plant_sold"}
+    assert OWN_PACK in render_docs({})

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.taxonomy import EventRef, Pack, Validator, extra_columns, shipped_packs
 from schemas.taxonomy.example import example
-from tests.schemas.conftest import NOW
+from tests.schemas.conftest import CAMPAIGN, NOW
 
 NAMES = sorted(shipped_packs()["marketing"].events)
 
@@ -146,3 +146,21 @@ def test_extra_columns_are_typed_and_sorted(tiny: Pack) -> None:
 def test_a_pack_cannot_be_changed_after_loading(marketing: Pack) -> None:
     with pytest.raises(TypeError):
         marketing.events["new"] = marketing.events["user_purchased"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "extra"),
+    [
+        ("campaign_viewed", {"campaign_id": CAMPAIGN, "creative_id": CAMPAIGN, "view_duration_seconds": 3}, 0),
+        ("user_purchased", {"order_id": CAMPAIGN, "order_value": 59.99, "promo_code": "SAVE20"}, 1),
+        ("campaign_launched", {"campaign_id": CAMPAIGN, "budget": 500, "ai_recommendation_applied": True}, 1),
+        ("campaign_delivered", {"campaign_id": CAMPAIGN, "delivery_channel": "push", "is_holdout": False}, 0),
+    ],
+)
+def test_what_the_apps_send_today_is_accepted(
+    checker: Validator, name: str, properties: dict[str, object], extra: int
+) -> None:
+    event = {"event_id": "e", "event_type": name, "timestamp": NOW, "user_id": "u", "source": "mobile"}
+    line = checker.validate({**event, "properties": properties}, received_at=NOW)
+    assert isinstance(line, dict)
+    assert line.get("extra", 0) == extra
