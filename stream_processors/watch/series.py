@@ -41,12 +41,12 @@ def points(touched: Iterable[Touched]) -> Iterator[Point]:
 def history(warehouse: WarehousePort, packs: Iterable[Roles], start: float, end: float) -> Iterator[Point]:
     """The series' values of all minutes in [start, end) as the `windows` table has them."""
     packs = list(packs)
-    columns = [f"sumIf(events, {measure_condition(packs, measure)}) AS {metric}" for measure, metric in COUNTS.items()]
+    columns = [f"sumIf(w.events, {measure_condition(packs, measure)}) AS {metric}" for measure, metric in COUNTS.items()]
     purchase = measure_condition(packs, "purchase")
     rows = warehouse.query(
         f"SELECT tenant, toUnixTimestamp(minute) AS at, {', '.join(columns)},"
-        f" sumIf(amount_micros, {purchase}) AS amount FROM windows FINAL"
-        f" WHERE minute >= {int(start)} AND minute < {int(end)} AND tenant != '' GROUP BY tenant, minute"
+        f" sumIf(w.amount_micros, {purchase}) AS amount FROM windows AS w FINAL"
+        f" WHERE w.minute >= {int(start)} AND w.minute < {int(end)} AND tenant != '' GROUP BY tenant, minute"
     )
     for row in rows:
         tenant, minute = row["tenant"], float(row["at"])
