@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from api.coverage import CoverageReader
+from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.measures import MEASURES, Cells, Measure, read_cells
 from api.reader import Reader
 from api.slices import Slice, buckets
@@ -92,16 +92,16 @@ def _plain(number: Fraction) -> int | float:
 class MetricReader:
     """Answers metrics of one dictionary."""
 
-    def __init__(self, reader: Reader, coverage: CoverageReader, limits: Limits) -> None:
-        self._reader, self._coverage, self._limits = reader, coverage, limits
+    def __init__(self, reader: Reader, ledger: LedgerReader, limits: Limits) -> None:
+        self._reader, self._ledger, self._limits = reader, ledger, limits
 
     async def answer(self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100) -> dict[str, Any]:
         """The JSON object of DESIGN's metric endpoint. Raises what the reader raises."""
-        whole, split, coverage, as_of = await asyncio.gather(
+        whole, split, completeness, as_of = await asyncio.gather(
             self._pair(metric, asked.touches_campaigns, asked.without_split(), pack),
             self._split(metric, asked, pack),
-            self._coverage.coverage(asked.tenant, asked.start_ms, asked.end_ms),
-            self._coverage.as_of(asked.tenant),
+            self._ledger.completeness(asked.tenant, asked.start_ms, asked.end_ms),
+            self._ledger.as_of(asked.tenant),
         )
         total = whole.at(None, None)
         return {
@@ -109,8 +109,8 @@ class MetricReader:
             "name": metric.name,
             "unit": metric.unit.value,
             **total,
-            "completeness": round(coverage.completeness, 4),
-            "incomplete": coverage.incomplete,
+            "completeness": round(completeness, 4),
+            "incomplete": completeness < INCOMPLETE_BELOW,
             "as_of": iso(as_of),
             "start": iso(asked.start_ms),
             "end": iso(asked.end_ms),

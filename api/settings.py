@@ -50,4 +50,3 @@ class ApiSettings(BaseModel):
     max_range_days: int = Field(3_700, ge=1, le=36_500, description="Longest time range of one question, days.")
     max_buckets: int = Field(1_500, ge=10, le=100_000, description="Most points of a series.")
     max_groups: int = Field(1_000, ge=1, le=100_000, description="Most groups of a split.")
-    label_delay_days: int = Field(30, ge=1, le=365, description="Days until it is known whether a user has churned.")

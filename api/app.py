@@ -1,0 +1,62 @@
+"""Puts the API together. Reads ClickHouse through `reader`, writes only events through `publish`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import pages, problems
+from api.context import Context, Publish
+from api.doorway import Doorway
+from api.ledger import LedgerReader
+from api.live import VERSION, Hub
+from api.metrics import Limits, MetricReader, check_measures
+from api.reader import Reader
+from api.routing import ROOT, all_routers
+from api.settings import ApiSettings
+from api.telemetry import Measured, MeasuredReader, Telemetry
+from schemas.clock import Clock
+from schemas.keys import KeyStore
+from schemas.metrics import Dictionary, shipped_dictionary
+from schemas.taxonomy.pack import Pack
+
+
+def create_app(
+    settings: ApiSettings,
+    *,
+    reader: Reader,
+    keys: KeyStore,
+    publish: Publish,
+    packs: Mapping[str, Pack],
+    clock: Clock,
+    dictionary: Dictionary | None = None,
+) -> FastAPI:
+    """The ASGI application. `app.state.live.close()` ends the live streams; shutdown does it too.
+
+    The caller owns `reader` and closes it. Raises ConfigError when the dictionary names a measure that does not exist.
+    """
+    dictionary = dictionary or shipped_dictionary()
+    check_measures(dictionary)
+    measured = MeasuredReader(reader, clock)
+    ledger = LedgerReader(measured, clock)
+    metrics = MetricReader(measured, ledger, Limits(settings.max_buckets, settings.max_groups))
+    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics)
+    hub = Hub(ctx)
+    measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await hub.close()
+
+    app = FastAPI(title="Headrace", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.context, app.state.live, app.state.telemetry = ctx, hub, telemetry
+    problems.install(app)
+    for router, prefix in all_routers():
+        app.include_router(router, prefix=prefix)
+    pages.install(app, settings.static_dir)
+    app.add_middleware(Measured, telemetry=telemetry, clock=clock)
+    app.add_middleware(Doorway, live_path=f"{ROOT}/live")
+    return app

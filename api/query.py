@@ -1,0 +1,103 @@
+"""Query parameters, validated: a typo, a reversed range or a split that makes no sense is refused, never ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.problems import invalid
+from api.settings import ApiSettings
+from api.slices import Interval, Slice, buckets
+from api.times import parse
+from schemas.metrics import Dimension, Metric
+
+_DAY: Final = 86_400_000
+Name = Annotated[str, Field(max_length=200)]
+Moment = Annotated[
+    str,
+    Field(max_length=40, description="ISO 8601, or relative such as -24h (s, m, h, d, w), or now.", examples=["-24h"]),
+]
+
+
+class Strict(BaseModel):
+    """Query models refuse what they do not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Empty(Strict):
+    """No parameters."""
+
+
+class RangeQuery(Strict):
+    """A range of time, `[start, end)`."""
+
+    start: Moment | None = None
+    end: Moment | None = None
+
+    def range(self, now_ms: int, default_ms: int, settings: ApiSettings) -> tuple[int, int]:
+        """Milliseconds; without a start the `default_ms` before the end, without an end until now."""
+        end = _moment("end", self.end, now_ms) if self.end else now_ms
+        start = _moment("start", self.start, now_ms) if self.start else end - default_ms
+        if start >= end:
+            raise invalid("start", "must lie before the end")
+        if end - start > settings.max_range_days * _DAY:
+            raise invalid("start", f"the range may span at most {settings.max_range_days} days")
+        return start, end
+
+
+class PipelineQuery(RangeQuery):
+    """`GET /pipeline`."""
+
+    interval: Annotated[Interval | None, Field(description="minute adds a series; nothing else is kept.")] = None
+
+
+class MetricQuery(RangeQuery):
+    """`GET /metrics/{metric_id}`."""
+
+    campaign_id: Name | None = None
+    creative_id: Name | None = None
+    segment: Name | None = None
+    channel: Name | None = None
+    event_type: Name | None = None
+    group_by: Dimension | None = None
+    interval: Interval | None = None
+    limit: Annotated[int, Field(ge=1, le=100_000, description="Most groups to answer.")] = 100
+
+    def slice(self, metric: Metric, tenant: str, now_ms: int, settings: ApiSettings) -> Slice:
+        """What is asked of `metric`; raises a 422 problem for what cannot be asked of it."""
+        start, end = self.range(now_ms, metric.window_seconds * 1000, settings)
+        filters = {d: value for d in Dimension if (value := getattr(self, d.value)) is not None}
+        for dimension in (*filters, *([self.group_by] if self.group_by else ())):
+            if dimension not in metric.dimensions:
+                field = "group_by" if dimension is self.group_by else dimension.value
+                message = f"{metric.id} is not known by {dimension}"
+                raise invalid(field, message, [d.value for d in metric.dimensions])
+        if self.interval and buckets(self.interval, start, end, settings.max_buckets) is None:
+            wider = [i.value for i in Interval if buckets(i, start, end, settings.max_buckets) is not None]
+            raise invalid("interval", f"gives more than {settings.max_buckets} points for this range", wider)
+        return Slice(tenant, start, end, filters, self.group_by, self.interval)
+
+
+class PageQuery(Strict):
+    """A page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+
+def choices(field: str, given: list[str], allowed: tuple[str, ...]) -> list[str]:
+    """The values of a parameter that may be repeated or comma-separated; raises a 422 problem for an unknown one."""
+    found = [part.strip() for value in given for part in value.split(",") if part.strip()]
+    for value in found:
+        if value not in allowed:
+            raise invalid(field, f"{value[:60]!r} is not known", allowed)
+    return found
+
+
+def _moment(field: str, text: str, now_ms: int) -> int:
+    try:
+        return parse(text, now_ms)
+    except ValueError as error:
+        raise invalid(field, str(error)) from None

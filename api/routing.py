@@ -1,0 +1,28 @@
+"""Which routes are served where."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.routes import alerts, anomalies, churn, evaluations, health, live, metrics, pipeline, windows
+
+ROOT = "/api/v1/analytics"
+
+
+def all_routers() -> list[tuple[APIRouter, str]]:
+    """Routers with the prefix that each is served under."""
+    return [
+        (pipeline.router, ROOT),
+        (metrics.router, ROOT),
+        (live.router, ROOT),
+        (windows.router, ROOT),
+        (churn.router, ROOT),
+        (anomalies.router, ROOT),
+        (alerts.router, ROOT),
+        (evaluations.router, ROOT),
+        (churn.users, ROOT),
+        (churn.users, "/api/v1"),
+        (churn.users, ""),
+        (health.router, ""),
+        (metrics.alias, ""),
+    ]
