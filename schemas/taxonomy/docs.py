@@ -105,8 +105,8 @@ A pack is one YAML file. `headrace taxonomy check FILE` says "ok", or the first 
 
 Types: `string`, `uuid`, `int`, `float`, `bool`, `timestamp`, `object` (may declare `properties`), `array` (may declare
 `items`), or a list of them. `enum` closes a text, `known` only suggests; both take a list or the name of one of
-`enums`. `unit: currency` means 0 to 10^12 and `unit: score` 0 to 1. A property that is not `required` may be null unless
-`nullable: false`. `versions` lists older versions that events may still name.
+`enums`. `unit: currency` means 0 to 10^12 and `unit: score` 0 to 1. A property that is not `required` may be null,
+unless `nullable: false`. `versions` lists older versions that events may still name.
 
 ## Columns and roles
 
