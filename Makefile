@@ -7,7 +7,8 @@ PYTHON := python3
 endif
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
-WEB_SOURCES := $(shell find api/web -path api/web/node_modules -prune -o -type f -print 2>/dev/null)
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+WEB_SOURCES := $(shell find api/web -name node_modules -prune -o -type f -print 2>/dev/null)
 
 .PHONY: help setup demo test check bench lock web clean format
 
@@ -27,6 +28,7 @@ check: setup ## lint, types, import contracts, and documents that must match the
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python api/web/build.py --check
 	$(BIN)/headrace docs --check
 
 format: .make/dev ## format the code
@@ -38,10 +40,11 @@ bench: setup ## measure, and print the ratios that benchmarks/RESULTS.md reports
 	$(BIN)/headrace bench $(ARGS)
 
 lock: .make/uv ## pin every dependency again, with hashes and without addresses
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-uv.in -o requirements-uv.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --extra dev --extra bench pyproject.toml -c requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) requirements-uv.in -o requirements-uv.lock
+	$(COMPILE) requirements-web.in -o requirements-web.lock
+	$(COMPILE) --extra embedded pyproject.toml -o requirements.lock
+	$(COMPILE) --extra embedded --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra embedded --extra dev --extra bench pyproject.toml -c requirements-dev.lock -o requirements-bench.lock
 
 .make/uv:
 	@mkdir -p .make
@@ -56,6 +59,12 @@ lock: .make/uv ## pin every dependency again, with hashes and without addresses
 
 .make/dev: .make/run requirements-dev.lock
 	$(UV) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The page is built with the machine's Node when it is recent enough, else with the one from the wheel.
+.make/web: .make/run $(WEB_SOURCES) requirements-web.lock
+	@cd api/web && ../../$(BIN)/python -c 'import build; build.find_node()' 2>/dev/null || (cd ../.. && $(UV) --require-hashes -r requirements-web.lock)
+	$(BIN)/python api/web/build.py
 	@touch $@
 
 clean: ## remove what the other targets made
