@@ -60,7 +60,7 @@ def _owner(settings: Settings, tenant: str | None, pack: str, key: str | None) -
 
     if key is not None:
         try:
-            found = KeyStore(settings.keys_path, SystemClock(), dev_keys=settings.dev_keys).find(key, Kind.WRITE)
+            found = KeyStore(settings.keys_path, SystemClock(), dev_keys=bool(settings.dev_keys)).find(key, Kind.WRITE)
         except KeyRefused as refused:
             raise ConfigError(refused.message, key="--key") from refused
         return Owner(found.tenant, found.pack, found.id)

@@ -34,13 +34,13 @@ class Simulation:
             self._mangler.feed(ms, event)
         yield from self._mangler.due(until)
 
-    def resume(self, now: int) -> None:
+    def resume(self, now: int, rate: float | None = None) -> None:
         """Go on at `now` after a stop: the past is played again in silence, and the stream starts afresh with new ids.
 
-        Call on a fresh simulation with the plan of the first run.
+        Call on a fresh simulation with the plan of the first run. `rate`: events a second from now on, if another.
         """
         for _ in self.business.run(self.plan.end):
             pass
-        self.plan = replace(self.plan, end=now)
+        self.plan = replace(self.plan, end=now, rate=rate or self.plan.rate)
         self.business.restart(self.plan)
         self._mangler = Mangler(self.plan, str(now))

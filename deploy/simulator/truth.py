@@ -79,7 +79,7 @@ class Truth:
         self.tally = Tally(self.document.get("tally"))
         self.uncertain = int(self.document.get("uncertain", 0))
         folder.mkdir(parents=True, exist_ok=True)
-        run = len(list(folder.glob("events-*.ndjson.zst")))
+        run = 1 + max((int(path.name[7:10]) for path in folder.glob("events-[0-9][0-9][0-9].ndjson.zst")), default=-1)
         self._raw = (folder / f"events-{run:03d}.ndjson.zst").open("wb")
         self._file = zstandard.ZstdCompressor(level=1).stream_writer(self._raw)
 
@@ -87,6 +87,10 @@ class Truth:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write everything out; the truth is not used afterwards."""
         self.save()
         self._file.close()  # type: ignore[no-untyped-call]
 
