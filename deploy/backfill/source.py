@@ -19,6 +19,8 @@ from schemas.errors import ConfigError
 
 BLOCK: Final = 1 << 20
 MAX_LINE: Final = 1 << 20
+_SIP: Final = 4096
+"""Compressed bytes inflated at once: even a bomb makes no more than some 100 MB of them."""
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -45,6 +47,37 @@ class _Counted(io.RawIOBase):
         return len(data)
 
 
+class _Zstd(io.RawIOBase):
+    """Inflates one zstd frame after the other; a last frame that is cut off is an error, not an end."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self._inner, self._ready = inner, b""
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready:
+            data = self._inner.read(_SIP)
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("the last zstd frame has no end")
+                return 0
+            self._inflate(data)
+        n = min(len(buffer), len(self._ready))
+        buffer[:n], self._ready = self._ready[:n], self._ready[n:]
+        return n
+
+    def _inflate(self, data: bytes) -> None:
+        while data:
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._ready += self._frame.decompress(data)
+            data = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, Progress]]:
     """The inflated content of `path` (`-` is standard input). Raises `ConfigError` when it cannot be opened."""
@@ -59,8 +92,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Progress]]:
         if magic.startswith(_GZIP):
             yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=buffered))), progress
         elif magic == _ZSTD:
-            reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
-            yield cast(BinaryIO, reader), progress
+            yield cast(BinaryIO, io.BufferedReader(_Zstd(cast(BinaryIO, buffered)), BLOCK)), progress
         else:
             yield cast(BinaryIO, buffered), progress
 

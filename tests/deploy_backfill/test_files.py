@@ -49,7 +49,7 @@ def test_a_cut_file_is_named_after_its_good_lines_were_read(pack: Any, tmp_path:
     with pytest.raises(ConfigError, match=r"cut.*damaged or cut off"), opened(path) as (stream, _):
         for lines in lines_of(stream, str(path)):
             read += len(lines)
-    assert read > 1000 or pack is zstandard.compress
+    assert read > 100_000
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_bad_row_is_rejected_with_its_field_and_the_next_is_read(row: str, fie
 
 
 def test_a_column_that_the_file_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"rows\.csv.*no column 'dollars'.*customer, date"):
+    with pytest.raises(ConfigError, match=r"rows\.csv.*no column 'discs'.*customer, date"):
         mapped("customer,date\n", MAPPING, tmp_path)
 
 
