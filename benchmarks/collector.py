@@ -108,9 +108,9 @@ def serve(port: int, kafka: str, compression: str, gather_ms: float) -> None:
     if profile:
         import cProfile
 
-        cProfile.runctx("server.run(collector, clock, server._listen(settings))", globals(), locals(), profile)
+        cProfile.runctx("server.run(collector, clock, server.listen(settings))", globals(), locals(), profile)
     else:
-        server.run(collector, clock, server._listen(settings))
+        server.run(collector, clock, server.listen(settings))
 
 
 async def load(port: int, seconds: float, bodies: list[bytes]) -> tuple[int, list[float]]:

@@ -41,7 +41,7 @@ def serve(
     producer = KafkaProducer(kafka, settings.producer, settings.gateway.deadline_seconds)
     partitions = _partitions(producer, settings.gateway.partitions)
     collector = build(settings, validators, keys, clock, producer, partitions)
-    run(collector, clock, _listen(settings))
+    run(collector, clock, listen(settings))
 
 
 def build(
@@ -131,7 +131,8 @@ def _partitions(producer: ChunkProducer, expected: int) -> int:
     return found or expected
 
 
-def _listen(settings: CollectorSettings) -> socket.socket:
+def listen(settings: CollectorSettings) -> socket.socket:
+    """The socket to answer on; raises Fatal when the address or port cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -143,7 +144,6 @@ def _listen(settings: CollectorSettings) -> socket.socket:
         listener.close()
         where = f"{settings.host}:{settings.port}"
         raise Fatal(f"cannot listen on {where}: {error.strerror}; choose another port or stop what uses it") from error
-    listener.set_inheritable(True)
     return listener
 
 
@@ -161,4 +161,4 @@ def _quiet_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-__all__ = ["BoundedHttp", "build", "run", "serve"]
+__all__ = ["BoundedHttp", "build", "listen", "run", "serve"]

@@ -144,7 +144,7 @@ class Door:
         endless: AsyncIterator[bytes] | None = None,
     ) -> Answer:
         """One request whose body arrives in pieces."""
-        left = list(pieces or [b""])
+        left = [b""] if pieces is None else list(pieces)
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
