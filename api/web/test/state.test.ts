@@ -4,7 +4,7 @@ import type { Alert, Metric, MetricDefinition, Pipeline } from "../src/api/types
 import { evidenceRows, safeLink } from "../src/components/alert_row";
 import { whatHappened } from "../src/components/anomalies";
 import { healthyText, standing } from "../src/components/kpi_words";
-import { coversRange, leaderboard, sortRows, sparkPoints, trend } from "../src/state/metrics";
+import { cardIds, columnIds, coversRange, leaderboard, sortRows, sparkPoints, trend } from "../src/state/metrics";
 import { initialState, reduce } from "../src/state/model";
 import { OTHER, ratesFrom, trail } from "../src/state/rates";
 import { keyFromFragment } from "../src/state/session";
@@ -163,4 +163,11 @@ test("the key is read from the fragment", () => {
   assert.equal(keyFromFragment("#a=1&key=x%20y"), "x y");
   assert.equal(keyFromFragment("#key="), null);
   assert.equal(keyFromFragment(""), null);
+});
+
+test("the cards and columns are those that the taxonomy of the key has", () => {
+  assert.equal(cardIds(new Map()).length, 8);
+  const some = new Map(["cpc", "events", "ctr", "roas"].map((id) => [id, definition({ id, dimensions: id === "roas" ? ["campaign_id"] : [] })]));
+  assert.deepEqual(cardIds(some), ["roas", "ctr", "cpc"]);
+  assert.deepEqual(columnIds(some), ["roas"]);
 });

@@ -5,7 +5,7 @@ import type { MetricDefinition } from "../api/types";
 import { known, metricValue } from "../format/number";
 import { rangeInfo } from "../format/time";
 import { shortId } from "../format/words";
-import { LEADERBOARD, metricName, metricUnit, sortRows, type Row } from "../state/metrics";
+import { columnIds, metricName, metricUnit, sortRows, type Row } from "../state/metrics";
 import { useSelect } from "../state/store";
 import { Down, Up } from "./icons";
 import { Empty, Loading, Panel, Unread } from "./panel";
@@ -64,13 +64,14 @@ interface TableProps {
 
 function Table({ rows, all, sorting, sort }: TableProps) {
   const dictionary = useSelect((state) => state.dictionary);
+  const columns = columnIds(dictionary);
   const top = Math.max(0, ...all.map((row) => row.values["revenue"] ?? 0));
   return (
     <table>
       <thead>
         <tr>
           <th scope="col">Campaign</th>
-          {LEADERBOARD.map((id) => (
+          {columns.map((id) => (
             <Heading key={id} id={id} name={metricName(id, dictionary)} sorting={sorting} sort={sort} />
           ))}
         </tr>
@@ -82,7 +83,7 @@ function Table({ rows, all, sorting, sort }: TableProps) {
               <span class="rank">{i + 1}</span>
               {shortId(row.group)}
             </td>
-            {LEADERBOARD.map((id) => (
+            {columns.map((id) => (
               <td key={id}>
                 <Cell value={row.values[id] ?? null} definition={dictionary.get(id)} text={metricValue(row.values[id] ?? null, metricUnit(id, dictionary))} />
                 {id === "revenue" && (

@@ -1,10 +1,10 @@
 /** The page of a signed-in person. Reading order is the order of urgency. */
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { CARDS } from "../state/metrics";
+import { cardIds } from "../state/metrics";
 import { startLoader, type Loader } from "../state/loader";
 import { initialState, reduce } from "../state/model";
-import { createStore, StoreContext } from "../state/store";
+import { createStore, StoreContext, useSelect } from "../state/store";
 import { Alerts } from "./alerts";
 import { Anomalies } from "./anomalies";
 import { Campaigns } from "./campaigns";
@@ -40,11 +40,7 @@ export function Dashboard({ secret, signedOut }: Props) {
       <Header signOut={() => signedOut("")} />
       <main class="main" id="main" tabIndex={-1}>
         <TroubleBanner retry={loader.retryNow} />
-        <section class="cards" aria-label="Key metrics">
-          {CARDS.map((id) => (
-            <KpiCard key={id} id={id} />
-          ))}
-        </section>
+        <Cards />
         <EventRate />
         <Ledger />
         <Alerts api={loader.api} />
@@ -59,5 +55,16 @@ export function Dashboard({ secret, signedOut }: Props) {
         </footer>
       </main>
     </StoreContext.Provider>
+  );
+}
+
+function Cards() {
+  const dictionary = useSelect((state) => state.dictionary);
+  return (
+    <section class="cards" aria-label="Key metrics">
+      {cardIds(dictionary).map((id) => (
+        <KpiCard key={id} id={id} />
+      ))}
+    </section>
   );
 }

@@ -1,4 +1,4 @@
-/** Repeated work at a pace of its own. */
+/** Repeated work at a pace of its own, and never more than a fifth of the time: a slow answer is asked for less often. */
 
 import { now } from "./clock";
 
@@ -9,6 +9,9 @@ export interface Job {
   readonly ranged?: boolean;
   run(): Promise<unknown>;
 }
+
+/** Rest after a job, as a multiple of how long it took. */
+const REST = 4;
 
 export interface Schedule {
   /** Run what depends on the range at once. */
@@ -22,10 +25,12 @@ export function startJobs(jobs: readonly Job[]): Schedule {
   const busy = jobs.map(() => false);
   const run = (i: number): void => {
     const job = jobs[i]!;
-    due[i] = now() + job.every;
+    const started = now();
+    due[i] = started + job.every;
     busy[i] = true;
     void job.run().finally(() => {
       busy[i] = false;
+      due[i] = Math.max(due[i]!, now() + REST * (now() - started));
     });
   };
   const tick = (): void => {

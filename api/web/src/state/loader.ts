@@ -8,8 +8,7 @@ import { reader, type Reader } from "./reader";
 import { receive } from "./receive";
 import type { Store } from "./store";
 
-/** How often what the stream marked as moved is read again. Milliseconds. */
-const FLUSH = 4000;
+/** Milliseconds. */
 const RETRY_DICTIONARY = 3000;
 
 export interface Loader {
@@ -32,9 +31,10 @@ export function startLoader(key: string, store: Store, signedOut: (message: stri
   const read = reader(client, store, message);
   const stopDictionary = readDictionary(client, store, message, () => {
     if (closed) return;
-    stream = follow(key, store, read, signedOut, stops);
-    const schedule = startJobs(jobs(read));
-    stops.push(schedule.stop, onRange(store, schedule));
+    const stale = new Set<string>();
+    stream = follow(key, store, stale, signedOut);
+    const schedule = startJobs(jobs(read, stale));
+    stops.push(stream.close, schedule.stop, onRange(store, schedule));
   });
   stops.push(stopDictionary);
 
@@ -48,8 +48,15 @@ export function startLoader(key: string, store: Store, signedOut: (message: stri
   };
 }
 
-function jobs(read: Reader): Job[] {
+/** `stale` holds what the stream marked as moved; it is read again and emptied. */
+function jobs(read: Reader, stale: Set<string>): Job[] {
+  const refresh = (): Promise<unknown> => {
+    const moved = [...stale];
+    stale.clear();
+    return Promise.all(moved.map((what) => (what === "anomalies" ? read.anomalies() : read.value(what))));
+  };
   return [
+    { every: 3, run: refresh },
     { every: 15, ranged: true, run: read.cards },
     { every: 120, ranged: true, run: read.previous },
     { every: 5, run: read.rates },
@@ -87,13 +94,8 @@ function readDictionary(client: Api, store: Store, message: (error: unknown) => 
   return () => clearTimeout(timer);
 }
 
-function follow(key: string, store: Store, read: Reader, signedOut: (message: string) => void, stops: (() => void)[]): LiveStream {
-  const stale = new Set<string>();
-  const timer = setInterval(() => {
-    for (const what of stale) void (what === "anomalies" ? read.anomalies() : read.value(what));
-    stale.clear();
-  }, FLUSH);
-  const stream = openLive(key, {
+function follow(key: string, store: Store, stale: Set<string>, signedOut: (message: string) => void): LiveStream {
+  return openLive(key, {
     phase: (phase, detail, retryAt) => {
       store.dispatch({ type: "phase", phase, detail, retryAt });
       if (phase === "refused") signedOut(detail);
@@ -101,8 +103,6 @@ function follow(key: string, store: Store, read: Reader, signedOut: (message: st
     alive: () => store.dispatch({ type: "alive", now: now() }),
     message: (received) => receive(store, received, (what) => stale.add(what)),
   });
-  stops.push(() => clearInterval(timer), stream.close);
-  return stream;
 }
 
 function onRange(store: Store, schedule: Schedule): () => void {

@@ -6,8 +6,8 @@ import { rangeInfo, toSeconds, type Range } from "../format/time";
 import type { Card } from "./model";
 import type { Point } from "../charts/scale";
 
-/** The KPI cards in their order. */
-export const CARDS = [
+/** The KPI cards that are wanted, in their order. */
+const CARDS = [
   "roas",
   "ctr",
   "conversion_rate",
@@ -18,10 +18,27 @@ export const CARDS = [
   "budget_utilization",
 ] as const;
 
-/** Metrics whose value counts things over the range, so that a longer range gives a larger number. */
-export const LEADERBOARD = ["impressions", "ctr", "conversion_rate", "roas", "cac", "revenue"] as const;
+const MOST_CARDS = 8;
 
-/** Drawn with fewer pixels, these say what a card is about before the dictionary has arrived. */
+/** The columns that are wanted in the table of campaigns. */
+const COLUMNS = ["impressions", "ctr", "conversion_rate", "roas", "cac", "revenue"] as const;
+
+type Dictionary = ReadonlyMap<string, MetricDefinition>;
+
+/** The cards to show: the wanted ones that this taxonomy has, filled up with others of its dictionary. */
+export function cardIds(dictionary: Dictionary): string[] {
+  if (dictionary.size === 0) return [...CARDS];
+  const wanted = CARDS.filter((id) => dictionary.has(id));
+  const others = [...dictionary.keys()].filter((id) => id !== "events" && !wanted.some((known) => known === id));
+  return [...wanted, ...others].slice(0, MOST_CARDS);
+}
+
+/** The columns to show: the wanted metrics that can be split by campaign. */
+export function columnIds(dictionary: Dictionary): string[] {
+  return COLUMNS.filter((id) => dictionary.size === 0 || dictionary.get(id)?.dimensions.includes("campaign_id"));
+}
+
+/** Until the dictionary has arrived, these say what a card is about before the dictionary has arrived. */
 const FALLBACK: Readonly<Record<string, readonly [string, MetricUnit]>> = {
   roas: ["Return on ad spend", "ratio"],
   ctr: ["Click-through rate", "percent"],
@@ -34,11 +51,11 @@ const FALLBACK: Readonly<Record<string, readonly [string, MetricUnit]>> = {
   revenue: ["Revenue", "currency"],
 };
 
-export function metricName(id: string, dictionary: ReadonlyMap<string, MetricDefinition>): string {
+export function metricName(id: string, dictionary: Dictionary): string {
   return dictionary.get(id)?.name ?? FALLBACK[id]?.[0] ?? id;
 }
 
-export function metricUnit(id: string, dictionary: ReadonlyMap<string, MetricDefinition>): MetricUnit {
+export function metricUnit(id: string, dictionary: Dictionary): MetricUnit {
   return dictionary.get(id)?.unit ?? FALLBACK[id]?.[1] ?? "count";
 }
 

@@ -3,7 +3,7 @@
 import type { Api } from "../api/client";
 import { rangeInfo } from "../format/time";
 import { now } from "./clock";
-import { CARDS, leaderboard, LEADERBOARD } from "./metrics";
+import { cardIds, columnIds, leaderboard } from "./metrics";
 import type { ResourceName } from "./model";
 import { ratesFrom } from "./rates";
 import type { Store } from "./store";
@@ -30,6 +30,7 @@ export interface Reader {
 
 export function reader(client: Api, store: Store, message: (error: unknown) => string): Reader {
   const seconds = (): number => rangeInfo(store.get().range).seconds;
+  const shown = (): string[] => cardIds(store.get().dictionary);
   const start = (): string => `-${seconds()}s`;
 
   async function load<T>(name: ResourceName, read: () => Promise<T>): Promise<void> {
@@ -56,13 +57,13 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
   }
 
   return {
-    cards: () => Promise.all(CARDS.map((id) => card(id, () => full(id)))),
+    cards: () => Promise.all(shown().map((id) => card(id, () => full(id)))),
     value: (id) => card(id, async () => ({ current: await client.metric(id, { start: start() }) })),
     previous: () =>
-      Promise.all(CARDS.map((id) => card(id, async () => ({ previous: await client.metric(id, { start: `-${2 * seconds()}s`, end: start() }) })))),
+      Promise.all(shown().map((id) => card(id, async () => ({ previous: await client.metric(id, { start: `-${2 * seconds()}s`, end: start() }) })))),
     rates: () => load("rates", () => readRates(client)),
     pipeline: () => load("pipeline", () => client.pipeline(start())),
-    campaigns: () => load("leaderboard", () => readCampaigns(client, start())),
+    campaigns: () => load("leaderboard", () => readCampaigns(client, columnIds(store.get().dictionary), start())),
     alerts: () => load("alerts", client.alerts),
     anomalies: () => load("anomalies", () => client.anomalies(start())),
     churn: () => load("churn", () => client.churn(CHURN_USERS)),
@@ -79,7 +80,7 @@ async function readRates(client: Api) {
   return ratesFrom(grouped, total, 60, now(), RATE_LAYERS);
 }
 
-async function readCampaigns(client: Api, start: string) {
+async function readCampaigns(client: Api, columns: readonly string[], start: string) {
   const query = { start, group_by: "campaign_id", limit: 100 };
-  return leaderboard(await Promise.all(LEADERBOARD.map((id) => client.metric(id, query))));
+  return leaderboard(await Promise.all(columns.map((id) => client.metric(id, query))));
 }

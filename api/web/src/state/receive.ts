@@ -4,7 +4,7 @@ import type { SseMessage } from "../api/sse";
 import type { Alert, Hello, Metric, Pipeline, ServiceStatus } from "../api/types";
 import { rangeInfo } from "../format/time";
 import { now } from "./clock";
-import { CARDS, coversRange } from "./metrics";
+import { cardIds, coversRange } from "./metrics";
 import type { Store } from "./store";
 
 /** What the stream says has changed but does not carry in the form that the page shows. */
@@ -39,7 +39,7 @@ export function receive(store: Store, message: SseMessage, stale: Stale): void {
 
 /** A live value of another window than the card's says that the metric moved: the card is read again. */
 function receiveMetric(store: Store, metric: Metric, stale: Stale): void {
-  const shown = (CARDS as readonly string[]).includes(metric.metric);
-  if (shown && !coversRange(metric, rangeInfo(store.get().range).seconds)) stale(metric.metric);
+  const { dictionary, range } = store.get();
+  if (cardIds(dictionary).includes(metric.metric) && !coversRange(metric, rangeInfo(range).seconds)) stale(metric.metric);
   store.dispatch({ type: "live-metric", metric });
 }
