@@ -22,7 +22,7 @@ AMOUNTS = {
 
 
 class Fact(NamedTuple):
-    """One event. `ms`: event time in milliseconds UTC. `micros`: its amount. Absent texts are empty."""
+    """One event. `ms`: event time in milliseconds UTC. `micros`: its amount, `stated` when there is one. Absent texts are empty."""
 
     ms: int
     event_id: str
@@ -37,6 +37,7 @@ class Fact(NamedTuple):
     holdout: bool
     view_type: str
     from_campaign: str
+    stated: bool
 
 
 def milliseconds(timestamp: Any) -> int:
@@ -69,6 +70,7 @@ def fact(event: dict[str, Any]) -> Fact:
         milliseconds(event["timestamp"]), event["event_id"], kind, event["user_id"], campaign, creative, segment,
         channel, props.get("order_id") or "", micros(props.get(AMOUNTS.get(kind, ""))),
         bool(props.get("is_holdout")), props.get("view_type") or "", props.get("from_campaign_id") or "",
+        props.get(AMOUNTS.get(kind, "")) is not None,
     )  # fmt: skip
 
 

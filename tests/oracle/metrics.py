@@ -36,6 +36,7 @@ class Scope(NamedTuple):
     creative_id: str | None = None
     segment: str | None = None
     channel: str | None = None
+    event_type: str | None = None
 
     def holds(self, one: Fact) -> bool:
         """Whether a fact is inside every filter, time among them."""
@@ -48,6 +49,7 @@ class Scope(NamedTuple):
             and self.creative_id in (None, one.creative_id)
             and self.segment in (None, one.segment)
             and self.channel in (None, one.channel)
+            and self.event_type in (None, one.event_type)
         )
 
     @property
@@ -99,9 +101,9 @@ class Oracle:
         """Users whose first order ever lies inside the scope; with a campaign, those whose first order it converted."""
         first = _first_of(self._orders, lambda one: one.user_id)
         inside = [one for one in first if scope.start <= one.ms < scope.end]
-        if scope.campaign_id is None:
+        if not scope.about_a_campaign:
             return {one.user_id for one in inside if scope.fits(one)}
-        won = {one.order_id for one in self._conversions if one.campaign_id == scope.campaign_id}
+        won = {one.order_id for one in self._conversions if one.order_id and scope.fits(one)}
         return {one.user_id for one in inside if one.order_id in won}
 
     def budget(self, scope: Scope) -> int:
@@ -110,7 +112,7 @@ class Oracle:
         approved: dict[str, int] = {}
         moved: dict[str, int] = {}
         for one in sorted(self._of("campaign_created", "campaign_launched", "budget_reallocated")):
-            if one.ms >= scope.end:
+            if one.ms >= scope.end or not one.stated:
                 continue
             if one.event_type == "campaign_created":
                 initial[one.campaign_id] = one.micros

@@ -150,3 +150,12 @@ def test_a_float_matches_only_its_own_value() -> None:
     assert answer.matches(19.99 / 6.0)
     assert not answer.matches(3.3317)
     assert not answer.matches(None)
+
+
+def test_a_budget_event_without_an_amount_sets_nothing() -> None:
+    oracle = Oracle([*small_world(), event("campaign_launched", 40, "m", campaign_id="A")])
+    assert oracle.answer("budget_utilization", Scope(campaign_id="A")).denominator == 120
+
+
+def test_events_can_be_counted_by_type() -> None:
+    assert Oracle(small_world()).answer("events", Scope(event_type="campaign_clicked")).value == 3
