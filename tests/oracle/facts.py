@@ -22,7 +22,7 @@ AMOUNTS = {
 
 
 class Fact(NamedTuple):
-    """One event. `ms`: event time in milliseconds UTC. `micros`: its amount, `stated` when there is one. Absent texts are empty."""
+    """One event. `ms`: event time, UTC. `micros`: its amount, `stated` when there is one. Absent texts are empty."""
 
     ms: int
     event_id: str
