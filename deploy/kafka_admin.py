@@ -28,7 +28,7 @@ def create_topics(
 
     clock = clock or SystemClock()
     topics = {topic.name: topic for topic in wanted}
-    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 2})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 0})
     deadline = clock.monotonic() + timeout
     existing = _partitions(admin, bootstrap, topics, deadline, clock)
     missing = [topic for name, topic in topics.items() if name not in existing]
@@ -102,3 +102,19 @@ def lag(bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.
         raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def stable_groups(bootstrap: str, groups: Iterable[str]) -> set[str]:
+    """Those of `groups` whose members all have their partitions; none when the broker does not answer."""
+    from confluent_kafka import ConsumerGroupState, KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 0})
+    found: set[str] = set()
+    for name, future in admin.describe_consumer_groups(list(groups), request_timeout=3).items():
+        try:
+            if future.result().state == ConsumerGroupState.STABLE:
+                found.add(name)
+        except KafkaException:
+            continue
+    return found

@@ -89,4 +89,4 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
 
 def environment() -> dict[str, str]:
     """Nothing of ours: Tansu would read LISTENER_URL, CLUSTER_ID and others from it."""
-    return {"PATH": "/usr/bin:/bin", "RUST_LOG": "error", "NO_COLOR": "1"}
+    return {"PATH": "/usr/bin:/bin", "RUST_LOG": "error,tansu_storage::dynostore=off", "NO_COLOR": "1"}

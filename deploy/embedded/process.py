@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from schemas.clock import Clock, SystemClock
+from schemas.clock import Clock, SystemClock, random_u32
 from schemas.errors import Fatal
 
+_LOWEST_PORT: Final = 20_000
+_PORT_COUNT: Final = 12_000
 _LAUNCH: Final = (
     "import ctypes, os, sys\n"
     "ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL; it survives exec
@@ -26,9 +29,20 @@ _LAUNCH: Final = (
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A loopback port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1, host)[0]
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Different loopback ports that nobody uses at this moment, below those that the kernel gives to clients."""
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            probe = held.enter_context(socket.socket())
+            port = _LOWEST_PORT + random_u32() % _PORT_COUNT
+            with contextlib.suppress(OSError):
+                probe.bind((host, port))
+                ports.append(port)
+        return ports
 
 
 def spawn(

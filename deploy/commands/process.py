@@ -1,0 +1,37 @@
+"""`headrace process`: one worker process, until SIGTERM."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Part(StrEnum):
+    """What a worker does."""
+
+    EVENTS = "events"
+    WATCH = "watch"
+
+
+def process(
+    role: Annotated[Part, typer.Option("--role", help="events: store and count. watch: metrics, models, alerts.")],
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics on loopback; 0 is off.")
+    ] = None,
+) -> None:
+    """Take events from Kafka into the warehouse, or watch what they say and raise alerts."""
+    from deploy.logs import configure
+    from deploy.settings import load
+
+    settings = load(overrides={"worker.metrics_port": metrics_port})
+    configure(settings.log_level, f"process-{role}")
+    if role is Part.EVENTS:
+        from deploy.worker import run_worker
+
+        run_worker(settings)
+    else:
+        from deploy.watcher import run_watcher
+
+        run_watcher(settings)
