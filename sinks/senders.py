@@ -8,8 +8,10 @@ and never puts a secret into an error or a log.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -102,8 +104,7 @@ class AppriseSender:
     repeatable = False
 
     def __init__(self, url: str, timeout: float = 5.0, attempts: int = 1, *, name: str = "apprise") -> None:
-        import apprise
-
+        apprise = _import_apprise()
         self.attempts = attempts
         self._place = f"{url.split('://', 1)[0]}://***"
         # Its log lines can show parts of a URL.
@@ -155,10 +156,21 @@ def build_sender(
 def masked(url: str) -> str:
     """Scheme, host and port of a URL; what follows may be a secret."""
     try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
         return "***"
-    return f"{parts.scheme}://{parts.host}{f':{parts.port}' if parts.port else ''}/***"
+    return f"{parts.scheme}://{parts.hostname}{port}/***" if parts.hostname else "***"
+
+
+def _import_apprise() -> Any:
+    """Apprise and its hundred plugins, loaded only where a channel needs them; some use deprecated modules."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise
+
+        apprise.Apprise().details()
+    return apprise
 
 
 def _secret(channel: str, name: str | None, secrets: Mapping[str, str]) -> str:
