@@ -9,8 +9,9 @@ gauges the distance in sigmas must pass `Rules.plain_significance` (amounts that
 stand out against the level of the last two hours as well, so that a busier weekend is not one long spike; unusual
 buckets shape that level only after `adapt_after` of them in a row.
 
-Quiet series: buckets that each lie under the drop line are judged together, so an outage of a series with two events a
-bucket is found after some buckets instead of never. Before `min_days` of history there is no verdict.
+Quiet series: buckets in a row under the drop line are judged together, and a CUSUM gathers the evidence for a lasting
+loss of counts, so an outage of a series with two events a bucket is found after some buckets instead of never. Before
+`min_days` of history there is no verdict.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class _Progress:
     run_length: int = 0
     run_actual: float = 0.0
     run_expected: float = 0.0
+    evidence: float = 0.0
     level: deque[tuple[float, float]] = field(default_factory=deque)
 
 
@@ -208,7 +210,9 @@ class SeriesDetector:
         return self._verdict("spike", actual, e)
 
     def _fall(self, actual: float, e: Expectation) -> Verdict | None:
-        return self._alone(actual, e, self._together(e) if self._now.run_length > 1 else 0.0)
+        together = self._together(e) if self._now.run_length > 1 else 0.0
+        lasting = together <= -self.rules.run_significance or self._now.evidence >= self.rules.evidence
+        return self._alone(actual, e, lasting=lasting)
 
     def _together(self, e: Expectation) -> float:
         """Significance of the present run of low buckets as a whole, in standard deviations."""
@@ -217,13 +221,13 @@ class SeriesDetector:
             return deviance_root(now.run_actual, now.run_expected, e.sigma**2 / max(e.expected, 1.0))
         return (now.run_actual - now.run_expected) / (e.sigma * math.sqrt(now.run_length))
 
-    def _alone(self, actual: float, e: Expectation, together: float = 0.0) -> Verdict | None:
+    def _alone(self, actual: float, e: Expectation, *, lasting: bool = False) -> Verdict | None:
         if actual >= self._line(e):
             return None
         # An amount cannot fall below 0, so its lower tail is short, unlike its upper one.
         need = self.rules.plain_significance if self.kind == "gauge" else self.rules.significance
         single = max(e.deviation(actual, self.kind), e.deviation(actual, self.kind, levelled=True))
-        if single > -need and together > -self.rules.run_significance:
+        if single > -need and not lasting:
             return None
         return self._verdict("zero_value" if actual == 0 and e.expected > 0 else "drop", actual, e)
 
@@ -234,6 +238,11 @@ class SeriesDetector:
 
     def _extend_run(self, actual: float, e: Expectation) -> None:
         now = self._now
+        if self.kind == "count":
+            # CUSUM of the log likelihood ratio of "40 % less" against "as usual" (Page 1954), for Poisson counts.
+            usual, spread = e.expected * min(e.level, 1.0), e.sigma**2 / max(e.expected, 1.0)
+            now.evidence = max(0.0, now.evidence + (0.4 * usual + actual * math.log(0.6)) / spread)
+            now.evidence = min(now.evidence, 2.0 * self.rules.evidence)
         if actual >= self._line(e) or self.kind == "gauge":
             now.run_length, now.run_actual, now.run_expected = 0, 0.0, 0.0
             return
@@ -243,7 +252,7 @@ class SeriesDetector:
 
     def _remember(self, actual: float, e: Expectation, verdict: Verdict | None) -> None:
         now = self._now
-        unusual = verdict is not None or now.run_length >= _LONG_RUN
+        unusual = verdict is not None or now.run_length >= _LONG_RUN or now.evidence >= self.rules.evidence / 2
         now.flagged = now.flagged + 1 if unusual else 0
         if not unusual or now.flagged > self.rules.adapt_after:
             now.level.append((actual, e.expected))
@@ -253,4 +262,4 @@ class SeriesDetector:
         return Verdict(kind, severity(kind, percent, sigmas), e.expected, actual, percent, sigmas)
 
 
-_PLAIN: Final = ("closed", "noise", "noise_at", "flagged", "run_length", "run_actual", "run_expected")
+_PLAIN: Final = ("closed", "noise", "noise_at", "flagged", "run_length", "run_actual", "run_expected", "evidence")

@@ -16,7 +16,10 @@ _LIMIT: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All thresholds. `significance` (and of runs, and plain) in standard deviations; windows in buckets."""
+    """All thresholds. `significance` (and of runs, and plain) in standard deviations; windows in buckets.
+
+    `evidence`: natural log of the odds that a lasting loss needs.
+    """
 
     bucket_minutes: int = 5
     history_days: int = 7
@@ -26,6 +29,7 @@ class Rules:
     significance: float = 4.5
     run_significance: float = 5.2
     plain_significance: float = 6.0
+    evidence: float = 12.0
     min_spike: float = 10.0
     level_window: int = 24
     adapt_after: int = 288
