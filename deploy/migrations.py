@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schemas.clock import Clock
+from schemas.errors import Fatal, Retryable
 from schemas.taxonomy import extra_columns, shipped_packs
 from schemas.topics import topics
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
+
+log = logging.getLogger("headrace.migrate")
 
 
 def migrate_tables(
@@ -39,3 +43,23 @@ def create_all_topics(settings: Settings, clock: Clock, timeout: float = 30.0) -
     return create_topics(
         kafka.bootstrap, topics(kafka.partitions), replication=kafka.replication, timeout=timeout, clock=clock
     )
+
+
+def wait_until_migrated(settings: Settings, clock: Clock, timeout: float = 120.0) -> None:
+    """Block until the tables are those of this version. Raises Fatal when nobody migrates within `timeout` seconds."""
+    deadline = clock.monotonic() + timeout
+    told = False
+    while True:
+        try:
+            missing = migrate_tables(settings, clock, dry_run=True)
+            why = f"tables are missing: {', '.join(missing)}"
+        except Retryable as error:
+            missing, why = ["all"], str(error)
+        if not missing:
+            return
+        if clock.monotonic() > deadline:
+            raise Fatal(f"{why}; run `headrace migrate`")
+        if not told:
+            told = True
+            log.info("waiting for the warehouse (%s)", why)
+        clock.sleep(0.1)

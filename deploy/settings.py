@@ -82,8 +82,8 @@ class Settings(BaseModel):
 
     data_dir: Path = Field(Path(".headrace"), description="Folder of the embedded data, keys, snapshots and logs.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `headrace up` starts.")
-    dev_keys: bool | None = Field(
-        None, description="Accept the well-known development keys, on loopback only; `up` and `demo` do by default."
+    dev_keys: bool = Field(
+        False, description="Accept the well-known development keys, on loopback only; `up` and `demo` do by default."
     )
     keys_file: Path | None = Field(None, description="File of the keys; by default keys.json in the data folder.")
     log_level: str = Field(

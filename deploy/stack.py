@@ -63,8 +63,10 @@ def local_settings(
         "workers": workers,
     }
     given = {name: value for name, value in overrides.items() if value is not None}
-    settings = load(overrides=given) if base is None else changed(base, given)
-    if settings.dev_keys is None and settings.collector.host in _LOOPBACK and settings.serve.host in _LOOPBACK:
+    base = base or load()
+    settings = changed(base, given)
+    asked = "dev_keys" in base.model_fields_set
+    if not asked and settings.collector.host in _LOOPBACK and settings.serve.host in _LOOPBACK:
         settings = changed(settings, {"dev_keys": True})
     return settings
 
@@ -169,12 +171,13 @@ class Stack:
     def _boot(self) -> None:
         self._children = {spec.name: Child(spec, self._clock) for spec in specs(self.settings, self._ports, self.logs)}
         self._start("broker", "warehouse")
+        # Those that take longest to import go first; they wait for the tables themselves.
+        self._start("watcher", *(name for name in self._consumers() if name != "watcher"), "api")
         self._open_broker()
         self._start("collector")
         self._await("warehouse")
         migrate_tables(self.settings, self._clock, tell=log.debug)
         self._tell("tables are up to date")
-        self._start(*self._consumers(), "api")
         self._await(*self._children)
         self._await_assignment()
 
@@ -212,12 +215,12 @@ class Stack:
             raise Fatal(f"{child.name} is not ready after {_BOOT_SECONDS:.0f} s; see {child.spec.log_path}")
 
     def _await_assignment(self) -> None:
-        """Wait until every consumer group has dealt out its partitions: from now on events flow through."""
+        """Wait until the workers have dealt out their partitions: from now on events flow through."""
         from deploy.kafka_admin import stable_groups
 
         deadline = self._clock.monotonic() + _BOOT_SECONDS
-        wanted = {group_of(self.settings, role) for role in CONSUMED}
-        while not wanted <= stable_groups(self.kafka, wanted):
+        group = group_of(self.settings, "events")
+        while not stable_groups(self.kafka, [group]):
             for name in self._consumers():
                 self._check_booting(self._children[name], deadline)
             self._clock.sleep(0.2)

@@ -23,15 +23,15 @@ def process(
 ) -> None:
     """Take events from Kafka into the warehouse, or watch what they say and raise alerts."""
     from deploy.logs import configure
+    from deploy.migrations import wait_until_migrated
     from deploy.settings import load
+    from schemas.clock import SystemClock
 
     settings = load(overrides={"worker.metrics_port": metrics_port})
     configure(settings.log_level, f"process-{role}")
     if role is Part.EVENTS:
-        from deploy.worker import run_worker
-
-        run_worker(settings)
+        from deploy.worker import run_worker as run
     else:
-        from deploy.watcher import run_watcher
-
-        run_watcher(settings)
+        from deploy.watcher import run_watcher as run
+    wait_until_migrated(settings, SystemClock())
+    run(settings)

@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import http.client
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.embedded.process import ServerHandle, free_port, spawn, wait_until
+from deploy.signals import end_cleanly
 from schemas.clock import Clock, SystemClock
 from schemas.errors import Fatal
 
@@ -110,9 +110,7 @@ def serve(
         backlog=512,
     )
     logging.getLogger("headrace.warehouse").info("ClickHouse %s in %s on %s:%d", engine.version, data_dir, host, port)
-    # uvicorn raises the signal again once it has stopped; without handlers of ours that would end us before `finally`.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    end_cleanly()
     try:
         uvicorn.Server(config).run()
     finally:
