@@ -34,6 +34,9 @@ DETECTOR: Final = "rolling_median_7d"
 WARM_HOURS: Final = 3
 """How far back buckets are closed (silently) for a series that has just been restored or begun."""
 
+SAME_RUN: Final = 3
+"""An anomaly within so many buckets of one of the same type and severity is no new event (it is a row)."""
+
 Key = tuple[str, str, str]
 Row = dict[str, Any]
 
@@ -190,15 +193,15 @@ class AnomalyRunner:
         now: float,
         found: Findings,
     ) -> None:
-        before = series.announced.get((bucket, verdict.type))
-        if before == (verdict.severity, verdict.actual):
+        earlier = dict(series.announced)
+        if earlier.get((bucket, verdict.type)) == (verdict.severity, verdict.actual):
             return
         series.announced[bucket, verdict.type] = (verdict.severity, verdict.actual)
         score = self._outlier(key[0]).score(_with_change(residual, series)) if residual else 0.0
         row = self._row(key, bucket, verdict, score, now)
         found.rows.append(row)
-        previous = before or series.announced.get((bucket - 1, verdict.type))
-        if previous is None or SEVERITIES.index(verdict.severity) > SEVERITIES.index(previous[0]):
+        said = [s for n in range(SAME_RUN + 1) if (s := earlier.get((bucket - n, verdict.type)))]
+        if all(SEVERITIES.index(verdict.severity) > SEVERITIES.index(severity) for severity, _ in said):
             found.events.append(self._event(row, verdict))
 
     def _row(self, key: Key, bucket: int, verdict: Verdict, score: float, now: float) -> Row:

@@ -1,4 +1,4 @@
-"""A warehouse in memory with the real tables, and a small pack of roles."""
+"""A warehouse in memory with the real tables (kept for ever: tests have fixed dates), and a small pack of roles."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Memory:
     def __init__(self) -> None:
         self._connection = chdb.connect(":memory:")
         for name in ("0001_events.sql", "0006_models.sql"):
-            for statement in re.sub(r"--.*", "", (MIGRATIONS / name).read_text()).split(";"):
+            for statement in re.sub(r"--.*|\nTTL [^;\n]*", "", (MIGRATIONS / name).read_text()).split(";"):
                 if statement.strip():
                     self._connection.query(statement)
 
