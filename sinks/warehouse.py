@@ -31,6 +31,8 @@ INSERT_SETTINGS: Final[Mapping[str, int]] = {
     "async_insert": 0,
     "input_format_json_read_objects_as_strings": 1,
     "input_format_skip_unknown_fields": 1,
+    # Repetitions within an insert wait for FINAL, like all others; collapsing them here costs a sixth of the insert.
+    "optimize_on_insert": 0,
     # History of many years in one batch is many months, that is many partitions.
     "max_partitions_per_insert_block": 1000,
 }

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 EVENT = (
     b'{"tenant":"t","event_id":"%d","event_type":"user_purchased","timestamp":1763712000.123,'
-    b'"received_at":1763712001.5,"user_id":"u","slot":1,"chunk":18446744073709551615,"amount_micros":1990000,'
+    b'"received_at":4102444800.5,"user_id":"u","slot":1,"chunk":18446744073709551615,"amount_micros":1990000,'
     b'"properties":{"order_value":1.99,"note":"\\u00e9"},"context":{"a":[1,{"b":2}]},"unheard_of":1}\n'
 )
 
@@ -30,6 +30,13 @@ def test_inserted_lines_are_there_when_the_call_returns(warehouse: Warehouse) ->
     assert row["chunk"] == 2**64 - 1
     assert row["p"] == '{"order_value":1.99,"note":"\\u00e9"}'
     assert row["t"] == 1763712000.123
+
+
+def test_a_line_twice_in_one_insert_or_in_two_counts_once_under_final(warehouse: Warehouse) -> None:
+    line = EVENT % 1
+    warehouse.insert_lines("events", line + line)
+    warehouse.insert_lines("events", line)
+    assert warehouse.query("SELECT count() AS n FROM events FINAL") == [{"n": 1}]
 
 
 def test_structs_are_rows(warehouse: Warehouse) -> None:
