@@ -136,7 +136,8 @@ def _label(mine: list[Event]) -> bool | None:
 @pytest.mark.parametrize("seed", range(4))
 def test_features_and_labels_equal_a_plain_computation(seed: int, warehouse: Any, roles: Any, make_event: Make) -> None:
     events = _random_events(seed, make_event)
-    warehouse.insert("events", events + random.Random(seed).sample(events, 50))
+    warehouse.insert("events", events)
+    warehouse.insert("events", random.Random(seed).sample(events, 50))
     warehouse.insert("events", [{**make_event("u01", "user_engaged", AS_OF - 5), "tenant": "other"}])
     users = sorted({e["user_id"] for e in events})
     mine = {user: [e for e in events if e["user_id"] == user] for user in users}
@@ -170,6 +171,13 @@ def test_named_users_are_found_even_when_inactive_for_long(warehouse: Any, roles
     ((user, found),) = source.features_of("t", AS_OF, ["quiet", "nobody", "o'hara"])
     assert (user, found["recency_days"]) == ("quiet", 200.0)
     assert source.features_of("t", AS_OF, []) == [] and source.first_event("nobody") is None
+
+
+def test_the_horizon_is_half_open(warehouse: Any, roles: Any, make_event: Make) -> None:
+    for user, back in (("in time", 29.999), ("too late", 30.0)):
+        warehouse.insert("events", [make_event(user, "user_engaged", AS_OF - DAY)])
+        warehouse.insert("events", [make_event(user, "user_engaged", AS_OF + back * DAY)])
+    assert WarehouseFeatures(warehouse.query, roles).labels("t", AS_OF, 30) == {"in time": False, "too late": True}
 
 
 def test_a_pack_without_activity_is_refused() -> None:
