@@ -67,7 +67,7 @@ class Courier:
                 await self._settle()
         except TimeoutError:
             self._publish_counts()
-        await asyncio.to_thread(self._producer.close, 1.0)
+        self._producer.close(1.0)
 
     def _start(self) -> None:
         if self._ledger_task is None:

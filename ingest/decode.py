@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -30,6 +30,11 @@ _LINES_TYPES: Final = frozenset(
 )
 _JSON_TYPES: Final = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
 _BOM: Final = b"\xef\xbb\xbf"
+_READABLE_BYTES: Final = 1024 * 1024
+"""A part larger than this that orjson refuses is not looked into: it is past every limit on events anyway."""
+_WIDE_INTEGER: Final = re.compile(rb"[0-9]{19}")
+_Trail = tuple[Any, Any] | None
+"""How to reach a value: the trail of its container, and its key there."""
 
 
 class Faulty(NamedTuple):
@@ -162,8 +167,11 @@ def _read(part: bytes) -> object:
 def _read_faulty(part: bytes) -> object:
     """What is wrong with bytes that orjson refuses; the value itself should the fault not be found."""
     part = part.strip()
+    if len(part) > _READABLE_BYTES:
+        return Faulty(Reason.EVENT_TOO_LARGE, "", f"the event has {len(part)} bytes and is not valid JSON", part)
+    wide = _WIDE_INTEGER.search(part) is not None
     try:
-        value = json.loads(part.decode(), parse_int=_integer)
+        value = json.loads(part.decode(), parse_int=_integer if wide else None)
     except UnicodeDecodeError as error:
         message = f"byte 0x{part[error.start]:02x} at position {error.start} is not UTF-8"
         return Faulty(Reason.INVALID_TEXT, "", message, part)
@@ -171,42 +179,48 @@ def _read_faulty(part: bytes) -> object:
         return Faulty(Reason.TOO_DEEP, "", "the event is nested too deep to be read", part)
     except json.JSONDecodeError as error:
         return Faulty(Reason.UNREADABLE_BODY, "", f"not valid JSON: {error.msg} at character {error.pos}", part)
-    for field, leaf in _leaves(value):
-        if isinstance(leaf, float) and not math.isfinite(leaf):
-            return Faulty(Reason.NOT_FINITE, field, f"{field or 'the value'} is {leaf}, not a finite number", part)
-        if isinstance(leaf, str) and not _is_unicode(leaf):
-            return Faulty(Reason.INVALID_TEXT, field, f"{field or 'the value'} holds half a surrogate pair", part)
-    return value
+    fault = _first_fault(value)
+    return value if fault is None else Faulty(*fault, part)
 
 
 def _integer(digits: str) -> int | float:
     """Integers past 64 bits as floats, as orjson reads them."""
-    return int(digits) if len(digits) < 19 else _wide_integer(digits)
-
-
-def _wide_integer(digits: str) -> int | float:
     if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
         return float(digits)
     return int(digits)
 
 
-def _leaves(value: object) -> Iterator[tuple[str, object]]:
-    """Every scalar and every key with its dotted path, without recursion."""
-    stack: list[tuple[str, object]] = [("", value)]
+def _first_fault(value: object) -> tuple[Reason, str, str] | None:
+    """The first number or text in a tree that cannot be stored: reason, dotted path, message. No recursion."""
+    stack: list[tuple[_Trail, Iterator[tuple[Any, Any]]]] = [(None, enumerate([value]))]
     while stack:
-        path, item = stack.pop()
-        if isinstance(item, dict):
-            for key, inner in item.items():
-                name = printable(key)
-                yield f"{path}.{name}".lstrip("."), key
-                stack.append((f"{path}.{name}".lstrip("."), inner))
-        elif isinstance(item, list):
-            stack.extend((f"{path}.{index}".lstrip("."), inner) for index, inner in enumerate(item))
+        trail, items = stack[-1]
+        for key, item in items:
+            kind = item.__class__
+            if kind is float and not math.isfinite(item):
+                return Reason.NOT_FINITE, _path((trail, key)), f"is {item}, not a finite number"
+            if (kind is str and not _is_unicode(item)) or (key.__class__ is str and not _is_unicode(key)):
+                return Reason.INVALID_TEXT, _path((trail, key)), "holds half a surrogate pair"
+            if kind is dict or kind is list:
+                stack.append(((trail, key), iter(item.items()) if kind is dict else enumerate(item)))
+                break
         else:
-            yield path, item
+            stack.pop()
+    return None
+
+
+def _path(trail: _Trail) -> str:
+    """The dotted path of a trail, without the list that stands around the whole value."""
+    parts: list[str] = []
+    while trail is not None:
+        trail, key = trail
+        parts.append(printable(str(key)))
+    return ".".join(reversed(parts[:-1]))
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

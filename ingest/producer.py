@@ -67,6 +67,8 @@ class KafkaProducer:
             "linger.ms": settings.linger_ms,
             "message.timeout.ms": int(deadline * 1000),
             "message.max.bytes": _MAX_RECORD,
+            # A topic that the broker makes by itself would have the wrong number of partitions.
+            "allow.auto.create.topics": False,
             "queue.buffering.max.messages": settings.queue_messages,
             "queue.buffering.max.kbytes": settings.queue_kib,
             "socket.keepalive.enable": True,

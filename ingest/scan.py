@@ -11,7 +11,7 @@ import re
 from typing import Final, NamedTuple
 
 _SKIP: Final = rb'(?:[^"\[\]{}%s]++|"(?:[^"\\]++|\\.)*+")*+'
-_BRACKET: Final = re.compile(_SKIP % b"" + rb"([\[\]{}])", re.DOTALL)
+_BRACKETS: Final = re.compile(_SKIP % b"" + rb"([\[{]++|[\]}]++)", re.DOTALL)
 _BRACKET_OR_COMMA: Final = re.compile(_SKIP % b"," + rb"([\[\]{},])", re.DOTALL)
 _NAME: Final = re.compile(rb'\s*"((?:[^"\\]++|\\.)*+)"\s*:\s*', re.DOTALL)
 
@@ -64,12 +64,17 @@ def named_item(parts: list[bytes], name: bytes) -> bytes | None:
 
 
 def _closing(body: bytes, position: int) -> int | None:
+    """Where the bracket that opened just before `position` is closed; brackets in a row are taken at once."""
     depth = 1
-    while match := _BRACKET.match(body, position):
+    while match := _BRACKETS.match(body, position):
         position = match.end()
-        depth += 1 if match[1] in b"[{" else -1
-        if depth == 0:
-            return position
+        run = position - match.start(1)
+        if body[match.start(1)] in b"[{":
+            depth += run
+        elif depth > run:
+            depth -= run
+        else:
+            return match.start(1) + depth
     return None
 
 

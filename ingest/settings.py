@@ -28,7 +28,7 @@ class GatewaySettings(BaseModel):
         100_000, ge=1, description="Events waiting for Kafka, at most; beyond it requests are answered with 429."
     )
     event_bytes: int = Field(
-        64 * KIB, ge=256, le=512 * KIB, description="Bytes of one event as compact JSON, at most; larger is rejected."
+        64 * KIB, ge=256, le=128 * KIB, description="Bytes of one event as compact JSON, at most; larger is rejected."
     )
     event_depth: int = Field(32, ge=2, le=250, description="Levels of nesting in one event, at most.")
     ledger_seconds: float = Field(1.0, gt=0, le=60, description="Seconds between two publications of received counts.")

@@ -15,7 +15,7 @@ from schemas.reasons import Reason
 from schemas.taxonomy import Rejection
 from schemas.wire import slot_of
 
-_CONTAINERS: Final = frozenset({dict, list})
+_CONTAINERS: Final[frozenset[type]] = frozenset({dict, list})
 
 
 class Validator(Protocol):
@@ -56,7 +56,9 @@ def refuse_unreadable(event: Any, origin: Origin) -> Any:
 
 def limit_depth(event: Any, origin: Origin) -> Any:
     """Refuse nesting past the limit (the event itself is level 1)."""
-    level: list[Any] = [event] if event.__class__ in _CONTAINERS else []
+    if event.__class__ not in _CONTAINERS or (origin.max_depth > 1 and _is_shallow(event)):
+        return event
+    level: list[Any] = [event]
     for _ in range(origin.max_depth):
         level = [
             inner
@@ -68,6 +70,22 @@ def limit_depth(event: Any, origin: Origin) -> Any:
             return event
     message = f"the event is nested more than {origin.max_depth} levels deep"
     return _reject(Reason.TOO_DEEP, message, event)
+
+
+def _is_shallow(event: Any) -> bool:
+    """Whether nothing lies deeper than two levels: true for almost every event, and quick to find out."""
+    if event.__class__ is not dict:
+        return False
+    for value in event.values():
+        kind = value.__class__
+        if kind is dict:
+            for inner in value.values():
+                kind = inner.__class__
+                if kind is dict or kind is list:
+                    return False
+        elif kind is list:
+            return False
+    return True
 
 
 def limit_size(event: Any, origin: Origin) -> Any:
