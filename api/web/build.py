@@ -22,6 +22,15 @@ WEB = Path(__file__).resolve().parent
 STATIC = WEB.parent / "static"
 MODULES = WEB / "node_modules"
 OLDEST_NODE = 20
+NPM_FLAGS = (
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--loglevel=error",
+    "--fetch-retries=2",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=4000",
+)
 SOURCES = ("src", "public", "scripts/build.mjs", "package.json", "package-lock.json", "build.py")
 
 
@@ -94,8 +103,11 @@ def install(node: Node, *, dev: bool) -> None:
     have = stamp.read_text().split() if stamp.exists() else []
     if have[:1] == [want] and (not dev or "dev" in have):
         return
-    extra = () if dev else ("--omit=dev",)
-    node.run(str(node.npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", *extra)
+    arguments = [str(node.npm), "ci", *NPM_FLAGS, *(() if dev else ("--omit=dev",))]
+    try:
+        node.run(*arguments)
+    except BuildError as error:
+        raise BuildError(f"{error}\nIs the npm registry, or the mirror that npm is set to, reachable from here?") from None
     stamp.write_text(f"{want} dev" if dev else want)
 
 
