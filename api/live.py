@@ -1,9 +1,9 @@
 """The live stream: one poller for each tenant that somebody watches, whose findings go to all its subscribers.
 
-A look asks which event types are new since the last one (an index answers), then only for the metrics that count
-those; everything is asked again every half minute, because windows slide. What did not change is not sent. The poller
-rests long enough to keep the warehouse busy for at most the share `duty` of the time. A subscriber that cannot keep up
-is cut off: its browser comes back and gets the newest of everything.
+A look asks which event types are new since the last one (an index answers), and marks the metrics that count those as
+stale; all of them every half minute, because windows slide. It then reads stale metrics, longest stale first, until it
+has used the share `duty` of its time; the others wait for the next look. What did not change is not sent. A subscriber
+that cannot keep up is cut off: its browser comes back and gets the newest of everything.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _WEEK: Final = 7 * 86_400_000
 _MOVING: Final = ("start", "end", "as_of", "closed_until")
 """Members that change with the clock alone; they do not make an object new."""
 _LONGEST_REST: Final = 10.0
+"""A look that took long, because the warehouse is busy, is followed by as long a rest, up to this many seconds."""
 
 try:
     VERSION = version("headrace")
@@ -64,7 +65,8 @@ class Channel:
     known: dict[str, bytes] = field(default_factory=dict)
     poller: asyncio.Task[None] | None = None
     seen_ms: int = 0
-    refreshed: float = -_REFRESH_SECONDS
+    refreshed: float | None = None
+    stale: dict[str, Metric] = field(default_factory=dict)
 
     def offer(self, name: str, event: str, value: Any) -> None:
         """Send an object to everybody, unless it is what was sent last."""
@@ -155,8 +157,7 @@ class Hub:
                 began = clock.monotonic()
                 await self._look_safely(channel)
                 cost = max(0.0, clock.monotonic() - began)
-                rest = min(max(live.interval_seconds - cost, cost / live.duty - cost), _LONGEST_REST)
-                await asyncio.sleep(max(0.0, rest))
+                await asyncio.sleep(max(live.interval_seconds - cost, min(cost, _LONGEST_REST)))
         finally:
             channel.poller = None
             if not channel.subscribers:
@@ -173,36 +174,56 @@ class Hub:
             channel.offer("status", "status", {"status": "degraded", "detail": "unexpected error; see the log"})
 
     async def _look(self, channel: Channel) -> None:
-        ctx, now = self._ctx, self._ctx.now_ms()
-        newest, types = await self._news(channel)
-        again = ctx.clock.monotonic() - channel.refreshed >= _REFRESH_SECONDS
-        channel.offer("pipeline", "pipeline", await live_pipeline(ctx.ledger, channel.tenant, now, newest or None))
-        found, _ = await alert_rows(ctx.reader, channel.tenant, states=("open", "acknowledged"), limit=_ALERTS)
-        channel.offer("alerts", "alerts", {"alerts": found})
-        rows, _ = await anomaly_rows(ctx.reader, channel.tenant, now - _WEEK, now + 60_000, {}, (), limit=_ANOMALIES)
-        channel.offer("anomalies", "anomalies", {"anomalies": rows})
-        for metric in self._metrics(channel.pack):
-            if again or types & counted_types(metric, channel.pack) or (types and metric.id == "events"):
-                channel.offer(f"metric:{metric.id}", "metric", await self._answer(metric, channel, now))
-        channel.seen_ms = max(channel.seen_ms, newest)
-        if again:
-            channel.refreshed = ctx.clock.monotonic()
+        ctx, clock = self._ctx, self._ctx.clock
+        deadline = clock.monotonic() + ctx.settings.live.interval_seconds * ctx.settings.live.duty
+        types = await self._news(channel)
+        await self._small_objects(channel)
+        self._mark_stale(channel, types)
+        while channel.stale:
+            metric = next(iter(channel.stale.values()))
+            name = f"metric:{metric.id}"
+            if name in channel.latest and clock.monotonic() >= deadline:
+                return
+            channel.offer(name, "metric", await self._answer(metric, channel))
+            del channel.stale[metric.id]
 
-    async def _news(self, channel: Channel) -> tuple[int, set[str]]:
-        """When the newest event was inserted (ms, 0: none), and the types inserted since the last look."""
+    async def _small_objects(self, channel: Channel) -> None:
+        reader, tenant, now = self._ctx.reader, channel.tenant, self._ctx.now_ms()
+        pipeline, (alerts, _), (anomalies, _) = await asyncio.gather(
+            live_pipeline(self._ctx.ledger, tenant, now, channel.seen_ms or None),
+            alert_rows(reader, tenant, states=("open", "acknowledged"), limit=_ALERTS),
+            anomaly_rows(reader, tenant, now - _WEEK, now + 60_000, {}, (), limit=_ANOMALIES),
+        )
+        channel.offer("pipeline", "pipeline", pipeline)
+        channel.offer("alerts", "alerts", {"alerts": alerts})
+        channel.offer("anomalies", "anomalies", {"anomalies": anomalies})
+
+    def _mark_stale(self, channel: Channel, types: set[str]) -> None:
+        now = self._ctx.clock.monotonic()
+        every = channel.refreshed is None or now - channel.refreshed >= _REFRESH_SECONDS
+        if every:
+            channel.refreshed = now
+        for metric in self._metrics(channel.pack):
+            if every or types & counted_types(metric, channel.pack) or (types and counts_everything(metric)):
+                channel.stale.setdefault(metric.id, metric)
+
+    async def _news(self, channel: Channel) -> set[str]:
+        """The types of the events inserted since the last look; remembers when the newest was."""
         bind = Binder()
         sql = (
             "SELECT toUnixTimestamp64Milli(max(inserted_at)), groupUniqArray(event_type), count() FROM events "
             f"WHERE tenant = {bind(channel.tenant)} AND inserted_at > {bind.time(channel.seen_ms - _OVERLAP_MS)}"
         )
         newest, types, n = (await self._ctx.reader.rows(sql, bind.params))[0]
-        if not n:
-            return channel.seen_ms, set()
-        return int(newest), set(types) if int(newest) > channel.seen_ms else set()
+        if not n or int(newest) <= channel.seen_ms:
+            return set()
+        channel.seen_ms = int(newest)
+        return set(types)
 
-    async def _answer(self, metric: Metric, channel: Channel, now: int) -> dict[str, Any]:
+    async def _answer(self, metric: Metric, channel: Channel) -> dict[str, Any]:
+        now = self._ctx.now_ms()
         asked = Slice(channel.tenant, now - metric.window_seconds * 1000, now, {})
-        answer = await self._ctx.metrics.answer(metric, asked, channel.pack)
+        answer = await self._ctx.metrics.answer(metric, asked, channel.pack, known_as_of=channel.seen_ms or None)
         return {name: value for name, value in answer.items() if name not in ("groups", "series")}
 
     def _metrics(self, pack: Pack) -> list[Metric]:
@@ -222,6 +243,11 @@ def counted_types(metric: Metric, pack: Pack) -> set[str]:
     names: Sequence[str | None] = (metric.measures.numerator, metric.measures.denominator)
     roles = {role for name in names if name for role in MEASURES[name].roles}
     return {ref.event_type for role in roles for ref in pack.roles.get(role, ())}
+
+
+def counts_everything(metric: Metric) -> bool:
+    """Whether any event can change a metric."""
+    return not MEASURES[metric.measures.numerator].roles
 
 
 def message(event: str, value: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -95,13 +96,18 @@ class MetricReader:
     def __init__(self, reader: Reader, ledger: LedgerReader, limits: Limits) -> None:
         self._reader, self._ledger, self._limits = reader, ledger, limits
 
-    async def answer(self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100) -> dict[str, Any]:
-        """The JSON object of DESIGN's metric endpoint. Raises what the reader raises."""
+    async def answer(
+        self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100, known_as_of: int | None = None
+    ) -> dict[str, Any]:
+        """The JSON object of the metric endpoint. Raises what the reader raises.
+
+        `limit`: most groups. `known_as_of`: milliseconds, by a caller who has just read it.
+        """
         whole, split, completeness, as_of = await asyncio.gather(
             self._pair(metric, asked.touches_campaigns, asked.without_split(), pack),
             self._split(metric, asked, pack),
             self._ledger.completeness(asked.tenant, asked.start_ms, asked.end_ms),
-            self._ledger.as_of(asked.tenant),
+            self._as_of(asked.tenant, known_as_of),
         )
         total = whole.at(None, None)
         return {
@@ -120,6 +126,9 @@ class MetricReader:
             "series": self._series(whole, asked, None),
         }
 
+    async def _as_of(self, tenant: str, known: int | None) -> int | None:
+        return known if known is not None else await self._ledger.as_of(tenant)
+
     async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Quotients | None:
         if asked.group_by is None:
             return None
@@ -131,13 +140,13 @@ class MetricReader:
         scale = 100 if metric.unit is Unit.PERCENT else 1
         above = MEASURES[pair.numerator]
         if pair.denominator is None:
-            return Quotients(scale, above, await self._cells(above, asked, pack))
+            return Quotients(scale, above, (await self._cells([above], asked, pack))[0])
         below = MEASURES[pair.denominator]
-        cells = await asyncio.gather(self._cells(above, asked, pack), self._cells(below, asked, pack))
+        cells = await self._cells([above, below], asked, pack)
         return Quotients(scale, above, cells[0], below, cells[1])
 
-    async def _cells(self, measure: Measure, asked: Slice, pack: Pack) -> Cells:
-        return await read_cells(self._reader, measure, asked, pack, self._limits.buckets)
+    async def _cells(self, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
+        return await read_cells(self._reader, measures, asked, pack, self._limits.buckets)
 
     def _groups(self, split: Quotients, asked: Slice, limit: int) -> list[dict[str, Any]]:
         found = [{"group": group, **split.at(group, None)} for group in split.groups()]

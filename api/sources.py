@@ -6,13 +6,12 @@ all history before the end of the range, and the range is applied to what it fou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from api.slices import Binder, Slice
 from schemas.taxonomy.pack import EventRef
 
-COLUMNS: Final = ("user_id", "campaign_id", "creative_id", "segment", "channel", "event_type", "order_id")
 _ORDER_KEY: Final = "order_id, if(order_id = '', event_id, '')"
 """A purchase without an order id is an order of its own."""
 
@@ -47,31 +46,36 @@ def filters_where(bind: Binder, asked: Slice) -> list[str]:
     return [f"{dimension.value} = {bind(value)}" for dimension, value in asked.filters.items()]
 
 
-def order_rows(bind: Binder, tenant: str, refs: Sequence[EventRef], *, before_ms: int | None, by_campaign: bool) -> str:
-    """A subquery of orders, each once at its first event by (timestamp, event_id); `by_campaign`: once a campaign."""
+def order_rows(
+    bind: Binder,
+    tenant: str,
+    refs: Sequence[EventRef],
+    columns: Collection[str],
+    *,
+    before_ms: int | None,
+    by_campaign: bool,
+) -> str:
+    """A subquery of orders, each once at its first event by (timestamp, event_id); `by_campaign`: once a campaign.
+
+    It carries `timestamp` and `columns`. A repeated row is never first a second time, so it needs no FINAL.
+    """
     conditions = [events_where(bind, tenant, refs)]
     if before_ms is not None:
         conditions.append(f"timestamp < {bind.time(before_ms)}")
-    fields = ", ".join(f"toString({name})" for name in COLUMNS)
     key = f"campaign_id, {_ORDER_KEY}" if by_campaign else _ORDER_KEY
-    inner = (
-        f"SELECT min(timestamp) AS at, "
-        f"argMin(tuple({fields}, amount_micros, event_id), (timestamp, event_id)) AS first "
-        f"FROM events FINAL WHERE {_all(conditions)} GROUP BY {key}"
-    )
-    named = _named((*COLUMNS, "amount_micros", "event_id"))
-    return f"(SELECT at AS timestamp, {named} FROM ({inner}))"
+    first = _first({name: _plain(name) for name in columns}, "(timestamp, event_id)")
+    return _at_first(first, columns, f"events WHERE {' AND '.join(conditions)} GROUP BY {key}")
 
 
-def first_purchase_rows(bind: Binder, tenant: str, purchases: Sequence[EventRef], before_ms: int) -> str:
-    """A subquery of users, each once at the first purchase ever."""
-    orders = order_rows(bind, tenant, purchases, before_ms=before_ms, by_campaign=False)
-    names = [name for name in COLUMNS if name != "user_id"]
-    inner = (
-        f"SELECT user_id, min(timestamp) AS at, argMin(tuple({', '.join(names)}), (timestamp, event_id)) AS first "
-        f"FROM {orders} GROUP BY user_id"
-    )
-    return f"(SELECT at AS timestamp, user_id, {_named(names)} FROM ({inner}))"
+def first_purchase_rows(
+    bind: Binder, tenant: str, purchases: Sequence[EventRef], columns: Collection[str], before_ms: int
+) -> str:
+    """A subquery of users, each once at the first purchase ever; it carries `timestamp`, `user_id` and `columns`."""
+    carried = [name for name in columns if name != "user_id"]
+    inner = ["user_id", *carried, *(["event_id"] if carried else [])]
+    orders = order_rows(bind, tenant, purchases, inner, before_ms=before_ms, by_campaign=False)
+    first = _first({name: name for name in carried}, "(timestamp, event_id)")
+    return _at_first(first, carried, f"{orders} GROUP BY user_id", "user_id")
 
 
 def campaign_newcomer_rows(
@@ -81,19 +85,27 @@ def campaign_newcomer_rows(
 
     The time is the purchase's; a conversion may be recorded later, also after the end of the range.
     """
-    first = first_purchase_rows(bind, tenant, purchases, before_ms)
-    converted = order_rows(bind, tenant, conversions, before_ms=None, by_campaign=True)
+    first = first_purchase_rows(bind, tenant, purchases, ("order_id",), before_ms)
+    names = ("campaign_id", "creative_id", "segment", "channel")
+    converted = order_rows(bind, tenant, conversions, ("order_id", *names), before_ms=None, by_campaign=True)
+    carried = ", ".join(f"c.{name} AS {name}" for name in names)
     return (
-        "(SELECT f.timestamp AS timestamp, f.user_id AS user_id, c.campaign_id AS campaign_id, "
-        f"c.creative_id AS creative_id, c.segment AS segment, c.channel AS channel FROM {converted} AS c "
+        f"(SELECT f.timestamp AS timestamp, f.user_id AS user_id, {carried} FROM {converted} AS c "
         f"INNER JOIN {first} AS f ON c.order_id = f.order_id WHERE f.order_id != '')"
     )
 
 
-def _named(names: Sequence[str]) -> str:
-    """The parts of the tuple `first` under their column names."""
-    return ", ".join(f"first.{position} AS {name}" for position, name in enumerate(names, 1))
+def _at_first(first: str, columns: Collection[str], source: str, key: str = "") -> str:
+    """A subquery of groups at their first row: its `timestamp`, the group's `key`, and `columns` out of the tuple."""
+    keyed = f", {key}" if key else ""
+    named = "".join(f", first.{position} AS {name}" for position, name in enumerate(columns, 1))
+    return f"(SELECT at AS timestamp{keyed}{named} FROM (SELECT min(timestamp) AS at{keyed}{first} FROM {source}))"
 
 
-def _all(conditions: Iterable[str]) -> str:
-    return " AND ".join(conditions)
+def _first(columns: Mapping[str, str], order: str) -> str:
+    return f", argMin(tuple({', '.join(columns.values())}), {order}) AS first" if columns else ""
+
+
+def _plain(name: str) -> str:
+    """A column as its plain type: tuples of dictionary-encoded columns are slow."""
+    return name if name in ("user_id", "order_id", "event_id", "amount_micros") else f"toString({name})"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.coverage import CoverageReader
+from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader
 from api.slices import Interval, Slice, buckets, following
@@ -24,7 +24,7 @@ RANGES = {"all": (END - 40 * DAY * 1000, END), "middle": (END - 12 * DAY * 1000,
 
 @pytest.fixture
 def metrics(reader: ClickHouseReader, clock: ManualClock) -> MetricReader:
-    return MetricReader(reader, CoverageReader(reader, clock), Limits(buckets=2000, groups=1000))
+    return MetricReader(reader, LedgerReader(reader, clock), Limits(buckets=2000, groups=1000))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""Which rows each measure counts. A selection says it for a question; `api.measures` names and aggregates it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from api.slices import Binder, Slice
+from api.sources import (
+    campaign_newcomer_rows,
+    events_where,
+    filters_where,
+    first_purchase_rows,
+    order_rows,
+    range_where,
+)
+from schemas.taxonomy.pack import Pack
+
+
+@dataclass(frozen=True)
+class Question:
+    """A slice, put to a pack. `columns`: what the aggregates read beside filters and groups.
+
+    `exact_rows`: a repeated row would change the answer, so repeats must be collapsed (FINAL). Where it would not, as
+    for distinct users, the table is read as it is, which is several times faster.
+    """
+
+    asked: Slice
+    pack: Pack
+    columns: frozenset[str]
+    exact_rows: bool
+
+    @property
+    def events(self) -> str:
+        """The table to read."""
+        return "events FINAL" if self.exact_rows else "events"
+
+    @property
+    def carried(self) -> list[str]:
+        """The columns that a derived row must have."""
+        asked = self.asked
+        split = [asked.group_by.value] if asked.group_by else []
+        return sorted({*self.columns, *(dimension.value for dimension in asked.filters), *split})
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A FROM clause and the conditions on it."""
+
+    source: str
+    conditions: Sequence[str]
+
+
+Select = Callable[[Binder, Question], Rows]
+
+BY_MESSAGE: Final = "channel IN ('email', 'push')"
+NOT_HELD_OUT: Final = "NOT is_holdout"
+
+
+def everything(bind: Binder, q: Question) -> Rows:
+    """All events of the tenant."""
+    return Rows(q.events, [f"tenant = {bind(q.asked.tenant)}", *range_where(bind, q.asked)])
+
+
+def of_role(role: str, *extra: str) -> Select:
+    """The events of a role, on conditions of ours."""
+
+    def select(bind: Binder, q: Question) -> Rows:
+        where = events_where(bind, q.asked.tenant, q.pack.roles[role])
+        return Rows(q.events, [where, *range_where(bind, q.asked), *extra])
+
+    return select
+
+
+def before_end(role: str) -> Select:
+    """The events of a role from the beginning to the end of the range."""
+
+    def select(bind: Binder, q: Question) -> Rows:
+        where = events_where(bind, q.asked.tenant, q.pack.roles[role])
+        return Rows(q.events, [where, f"timestamp < {bind.time(q.asked.end_ms)}", *filters_where(bind, q.asked)])
+
+    return select
+
+
+def orders(role: str, *, by_campaign: bool) -> Select:
+    """Orders (or campaigns' orders) whose first event lies in the range."""
+
+    def select(bind: Binder, q: Question) -> Rows:
+        refs, end = q.pack.roles[role], q.asked.end_ms
+        rows = order_rows(bind, q.asked.tenant, refs, q.carried, before_ms=end, by_campaign=by_campaign)
+        return Rows(rows, range_where(bind, q.asked))
+
+    return select
+
+
+def newcomers(bind: Binder, q: Question) -> Rows:
+    """Users whose first purchase ever lies in the range."""
+    rows = first_purchase_rows(bind, q.asked.tenant, q.pack.roles["purchase"], q.carried, q.asked.end_ms)
+    return Rows(rows, range_where(bind, q.asked))
+
+
+def campaign_newcomers(bind: Binder, q: Question) -> Rows:
+    """The same by campaign: those whose first order the campaign converted."""
+    roles = q.pack.roles
+    rows = campaign_newcomer_rows(bind, q.asked.tenant, roles["purchase"], roles["conversion"], q.asked.end_ms)
+    return Rows(rows, range_where(bind, q.asked))
+
+
+def clicks_after_messages(bind: Binder, q: Question) -> Rows:
+    """Clicks of users who opened an e-mail or push message of the same campaign before the end of the range."""
+    clicks = of_role("click")(bind, q)
+    opened = events_where(bind, q.asked.tenant, q.pack.roles["message_open"])
+    end = bind.time(q.asked.end_ms)
+    pairs = f"SELECT user_id, campaign_id FROM events WHERE {opened} AND {BY_MESSAGE} AND timestamp < {end}"
+    return Rows(clicks.source, [*clicks.conditions, f"(user_id, campaign_id) IN ({pairs})"])
