@@ -107,7 +107,7 @@ def install(node: Node, *, dev: bool) -> None:
     try:
         node.run(*arguments)
     except BuildError as error:
-        raise BuildError(f"{error}\nIs the npm registry, or the mirror that npm is set to, reachable from here?") from None
+        raise BuildError(f"{error}\nIs the npm registry, or the mirror that npm is set to, within reach?") from None
     stamp.write_text(f"{want} dev" if dev else want)
 
 
