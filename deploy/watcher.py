@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 
 from deploy.publisher import make_publisher
 from deploy.settings import Settings
 from online_models.snapshots import SnapshotStore
 from schemas.alerting.channels import SHIPPED as SHIPPED_CHANNELS
 from schemas.alerting.channels import load_channels
-from schemas.alerting.incident import AlertRow
 from schemas.alerting.rules import SHIPPED as SHIPPED_RULES
-from schemas.alerting.rules import load_rules
+from schemas.alerting.rules import Rules, load_rules
 from schemas.clock import Clock, SystemClock, random_u32
 from schemas.errors import ConfigError, Retryable
 from schemas.metrics import shipped_dictionary
@@ -42,12 +42,12 @@ def run_watcher(settings: Settings) -> None:
     roles = {name: pack.roles for name, pack in packs.items()}
     warehouse = Warehouse(settings.warehouse)
     publisher = make_publisher(settings, packs, clock)
-    notifier = _make_notifier(settings, clock)
     snapshots = settings.data_dir / "snapshots"
     anomalies = AnomalyRunner(KINDS, store=SnapshotStore(snapshots / "anomalies"))
     rules = load_rules(
         settings.watcher.rules_file or SHIPPED_RULES, metrics=[metric.id for metric in shipped_dictionary().metrics]
     )
+    notifier = _make_notifier(settings, rules, clock)
     watcher = Watcher(
         settings.watcher, rules, roles, WatcherPorts(warehouse, publisher, notifier, clock), anomalies, metrics
     )
@@ -60,7 +60,7 @@ def run_watcher(settings: Settings) -> None:
         clock,
         metrics,
     )
-    notifier.recover(_restore(watcher, clock))
+    _patiently(lambda: notifier.recover(watcher.restore()), clock)
     routes = watcher.routes(settings.worker)
     try:
         run_app("watch", settings.worker, routes, [*watcher.background(), *churn.background()], clock, metrics)
@@ -69,9 +69,9 @@ def run_watcher(settings: Settings) -> None:
         publisher.close()
 
 
-def _make_notifier(settings: Settings, clock: Clock) -> Notifier:
+def _make_notifier(settings: Settings, rules: Rules, clock: Clock) -> Notifier:
     secrets = _secrets(settings)
-    channels = load_channels(settings.watcher.channels_file or SHIPPED_CHANNELS, secrets.keys())
+    channels = load_channels(settings.watcher.channels_file or SHIPPED_CHANNELS, secrets.keys(), rules)
     targets = build_targets(channels, secrets, clock, settings.notify)
     store = NotificationStore(Warehouse(settings.warehouse), clock)
     return Notifier(targets, store, clock, random_u32(), settings.notify)
@@ -88,10 +88,11 @@ def _secrets(settings: Settings) -> dict[str, str]:
     return secrets
 
 
-def _restore(watcher: Watcher, clock: Clock) -> list[AlertRow]:
+def _patiently(call: Callable[[], None], clock: Clock) -> None:
+    """Call until the warehouse answers."""
     while True:
         try:
-            return watcher.restore()
+            return call()
         except Retryable as error:
             log.warning("waiting for the warehouse: %s", error)
             clock.sleep(START_WAIT_SECONDS)

@@ -19,7 +19,9 @@ def is_late(event: EventLine) -> bool:
 def tag_late(batch: Batch) -> None:
     """Add a `late` ledger line for each chunk, tenant and minute of receipt that brought late events."""
     for chunk in batch.chunks:
-        late = Counter((e.tenant, int(e.received_at) // 60 * 60) for e in chunk.fresh or () if is_late(e))
-        batch.ledger.extend(
-            LedgerLine(tenant, minute, "late", "", chunk.number, n, 1) for (tenant, minute), n in late.items()
-        )
+        some = [e for e in chunk.fresh or () if e.received_at - e.timestamp > LATE_AFTER_SECONDS]
+        if some:
+            late = Counter((e.tenant, int(e.received_at) // 60 * 60) for e in some if is_late(e))
+            batch.ledger.extend(
+                LedgerLine(tenant, minute, "late", "", chunk.number, n, 1) for (tenant, minute), n in late.items()
+            )

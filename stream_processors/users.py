@@ -7,6 +7,7 @@ Recency, frequency and monetary value read off it: days since `last_active` or `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -35,7 +36,10 @@ FLAGS: Final[Mapping[str, int]] = {
 }
 """Roles of a pack that the user state folds, as bits."""
 
+MOST_PAIRS: Final = 10_000
+
 UserKey = tuple[str, str]
+"""tenant, user id."""
 
 
 class RoleTable:
@@ -48,22 +52,21 @@ class RoleTable:
             if role in FLAGS
             for event_type, subtype in refs
         ]
-        self._bits: dict[tuple[str, str], int] = {}
+        self.known: dict[tuple[str, str], int] = {}
 
     def bits(self, event_type: str, subtype: str) -> int:
-        """The role bits of an event."""
-        bits = self._bits.get((event_type, subtype))
-        if bits is None:
-            bits = 0
-            for declared_type, declared_subtype, flag in self._declared:
-                if declared_type == event_type and declared_subtype in (None, subtype):
-                    bits |= flag
-            self._bits[event_type, subtype] = bits
+        """The role bits of an event; remembered in `known`."""
+        bits = 0
+        for declared_type, declared_subtype, flag in self._declared:
+            if declared_type == event_type and declared_subtype in (None, subtype):
+                bits |= flag
+        if len(self.known) < MOST_PAIRS:
+            self.known[event_type, subtype] = bits
         return bits
 
 
 class UserState(msgspec.Struct, gc=False):
-    """One user, absolute; also the row of `user_state`. Times: Unix seconds, None until it happened."""
+    """One user, absolute; also the row of `user_state` (but `changed`). Times: Unix seconds, None until it happened."""
 
     tenant: str
     user_id: str
@@ -84,6 +87,7 @@ class UserState(msgspec.Struct, gc=False):
     segment: str = ""
     segment_at: float = 0.0
     version: int = 0
+    changed: bool = False
 
 
 def _earlier(a: float | None, b: float) -> float:
@@ -98,16 +102,16 @@ def fold(state: UserState, event: EventLine, bits: int) -> None:
     """Add one event to its user's state. Commutative: any order of the same events gives the same state."""
     at = event.timestamp
     state.events += 1
-    if at < state.first_seen:
-        state.first_seen = at
     if at > state.last_seen:
         state.last_seen = at
-    if event.segment and (at, event.segment) > (state.segment_at, state.segment):
+    elif at < state.first_seen:
+        state.first_seen = at
+    if at >= state.segment_at and event.segment and (at > state.segment_at or event.segment > state.segment):
         state.segment, state.segment_at = event.segment, at
     if not bits:
         return
-    if bits & ACTIVITY:
-        state.last_active = _later(state.last_active, at)
+    if bits & ACTIVITY and (state.last_active is None or at > state.last_active):
+        state.last_active = at
     if bits & SESSION:
         state.sessions += 1
     if bits & (DELIVERY | OPEN | CLICK):
@@ -145,61 +149,77 @@ class Users:
         """`roles` by pack; events of an undeclared pack count, and mean nothing more."""
         self._roles = roles
         self._most = most
-        self._states: dict[UserKey, UserState] = {}
-        self._changed: set[UserKey] = set()
+        self._states: dict[str, dict[str, UserState]] = {}
+        self._changed: list[UserState] = []
 
     def __len__(self) -> int:
-        return len(self._states)
+        return sum(map(len, self._states.values()))
 
     def missing(self, events: Iterable[EventLine]) -> set[UserKey]:
         """The users of these events whose state is not in memory."""
-        return {(event.tenant, event.user_id) for event in events} - self._states.keys()
+        states, nobody = self._states, dict[str, UserState]()
+        return {
+            (event.tenant, event.user_id) for event in events if event.user_id not in states.get(event.tenant, nobody)
+        }
 
     def load(self, states: Iterable[UserState]) -> None:
         """Put states in memory, as stored."""
         for state in states:
-            self._states[state.tenant, state.user_id] = state
+            self._states.setdefault(state.tenant, {})[state.user_id] = state
 
     def restore(self, states: Iterable[UserState]) -> None:
         """Put states in memory, as recomputed from the events; they count as changed."""
-        for state in states:
-            self._states[state.tenant, state.user_id] = state
-            self._changed.add((state.tenant, state.user_id))
+        restored = list(states)
+        self.load(restored)
+        self.touch(restored)
 
     def add(self, events: Iterable[EventLine]) -> None:
         """Fold new events. Call `missing` and `load` before, or users start from nothing."""
-        states, changed, roles = self._states, self._changed, self._roles
+        changed, roles = self._changed, self._roles
         for event in events:
-            key = (event.tenant, event.user_id)
-            state = states.get(key)
+            users = self._states.get(event.tenant)
+            if users is None:
+                users = self._states[event.tenant] = {}
+            state = users.get(event.user_id)
             if state is None:
-                state = states[key] = UserState(*key, event.timestamp, event.timestamp)
+                state = UserState(event.tenant, event.user_id, event.timestamp, event.timestamp)
+                users[event.user_id] = state
             table = roles.get(event.pack)
-            fold(state, event, table.bits(event.event_type, event.subtype) if table else 0)
-            changed.add(key)
+            bits = 0
+            if table is not None:
+                known = table.known.get((event.event_type, event.subtype))
+                bits = table.bits(event.event_type, event.subtype) if known is None else known
+            fold(state, event, bits)
+            if not state.changed:
+                state.changed = True
+                changed.append(state)
 
     def take_changed(self, version: int) -> list[UserState]:
-        """The states that changed since the last call, absolute. Afterwards the longest unused may be let go."""
-        rows = []
-        for key in self._changed:
-            state = self._states.pop(key)
+        """The states that changed since the last call, absolute; they now count as used last."""
+        rows, self._changed = self._changed, []
+        for state in rows:
+            state.changed = False
             state.version = version
-            self._states[key] = state
-            rows.append(state)
-        self._changed = set()
+            users = self._states[state.tenant]
+            users[state.user_id] = users.pop(state.user_id)
         return rows
 
     def touch(self, states: Iterable[UserState]) -> None:
         """Count these states as changed again, after they could not be written."""
-        self._changed.update((state.tenant, state.user_id) for state in states)
+        for state in states:
+            if not state.changed:
+                state.changed = True
+                self._changed.append(state)
 
     def shrink(self) -> int:
         """Let go of the states unused for longest, beyond the bound; returns how many. Unsaved ones stay."""
-        excess = len(self._states) - self._most
-        gone = [key for key in list(self._states)[: max(0, excess)] if key not in self._changed]
-        for key in gone:
-            del self._states[key]
-        return len(gone)
+        excess = len(self) - self._most
+        before = excess
+        for users in self._states.values():
+            for user_id in [user_id for user_id, state in islice(users.items(), max(0, excess)) if not state.changed]:
+                del users[user_id]
+                excess -= 1
+        return before - excess if before > 0 else 0
 
 
 def describe(state: UserState, now: float) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schemas.wire import EventLine, WindowCell
-from stream_processors.late import is_late
 
 CellKey = tuple[str, int, str, str, str, str, str, str]
 """tenant, minute (Unix seconds), event type, sub-type, campaign, creative, segment, channel."""
@@ -36,24 +35,28 @@ def cell_key(cell: WindowCell) -> CellKey:
 class Cell:
     """Counts of one cell. `users` holds the distinct users, so that the count is exact."""
 
-    __slots__ = ("amount_micros", "events", "late", "users")
+    __slots__ = ("amount_micros", "changed", "events", "key", "late", "users")
 
-    def __init__(self) -> None:
+    def __init__(self, key: CellKey) -> None:
+        self.key = key
         self.events = 0
         self.users: set[str] = set()
         self.amount_micros = 0
         self.late = 0
+        self.changed = False
 
 
 class Windows:
-    """The window cells of one shard ("partition/partitions")."""
+    """The window cells of one shard ("partition/partitions"), at most about `most_cells` of them."""
 
-    def __init__(self, shard: str, *, hot_minutes: int = 15) -> None:
+    def __init__(self, shard: str, *, hot_minutes: int = 15, most_cells: int = 500_000) -> None:
         self.shard = shard
         self._hot_seconds = hot_minutes * 60
+        self._most_cells = most_cells
         self._minutes: dict[int, dict[CellKey, Cell]] = {}
-        self._changed: set[CellKey] = set()
+        self._changed: list[Cell] = []
         self._stale: dict[int, tuple[float, float]] = {}
+        self._floor = 0
         self._version = 0
 
     def __len__(self) -> int:
@@ -61,20 +64,23 @@ class Windows:
 
     def oldest_hot(self, now: float) -> int:
         """The first minute (Unix seconds) that is counted here at `now`."""
-        return int(now - self._hot_seconds) // 60 * 60
+        return max(int(now - self._hot_seconds) // 60 * 60, self._floor)
 
     def add(self, events: Iterable[EventLine], now: float) -> set[int]:
-        """Count new events. Returns the minutes that are not hot: to be marked stale once the events are stored."""
+        """Count new events. Returns the minutes that are not hot: to be marked stale once the events are stored.
+
+        A hot minute is younger than a day, so nothing that is counted here is late.
+        """
         oldest = self.oldest_hot(now)
         minutes, changed = self._minutes, self._changed
         old: set[int] = set()
         for event in events:
             minute = int(event.timestamp) // 60 * 60
-            if minute < oldest:
-                old.add(minute)
-                continue
             cells = minutes.get(minute)
-            if cells is None:
+            if cells is None or minute < oldest:
+                if minute < oldest:
+                    old.add(minute)
+                    continue
                 cells = minutes[minute] = {}
             key = (
                 event.tenant,
@@ -88,22 +94,23 @@ class Windows:
             )
             cell = cells.get(key)
             if cell is None:
-                cell = cells[key] = Cell()
+                cell = cells[key] = Cell(key)
             cell.events += 1
             cell.users.add(event.user_id)
             cell.amount_micros += event.amount_micros
-            if is_late(event):
-                cell.late += 1
-            changed.add(key)
+            if not cell.changed:
+                cell.changed = True
+                changed.append(cell)
         return old
 
     def touch(self, cells: Iterable[WindowCell], now: float) -> None:
         """Count these cells as changed again after they could not be written (as stale, when no longer hot)."""
-        for cell in cells:
-            if cell.minute in self._minutes:
-                self._changed.add(cell_key(cell))
+        for row in cells:
+            cell = self._minutes.get(row.minute, {}).get(cell_key(row))
+            if cell is not None:
+                self._change(cell)
             else:
-                self.mark_stale((cell.minute,), now)
+                self.mark_stale((row.minute,), now)
 
     def mark_stale(self, minutes: Iterable[int], now: float) -> None:
         """Ask for these minutes to be recomputed from the stored events."""
@@ -128,27 +135,39 @@ class Windows:
 
     def restore(self, key: CellKey, users: Iterable[str], events: int, amount_micros: int, late: int) -> None:
         """Put a hot cell in place, as recomputed from the stored events; it counts as changed."""
-        cell = Cell()
+        cell = Cell(key)
         cell.users, cell.events, cell.amount_micros, cell.late = set(users), events, amount_micros, late
         self._minutes.setdefault(key[1], {})[key] = cell
-        self._changed.add(key)
+        self._change(cell)
 
     def take_changed(self, now: float) -> list[WindowCell]:
         """The cells that changed since the last call, absolute; minutes that are no longer hot are let go after."""
         version = self.next_version(now)
-        changed, self._changed = self._changed, set()
-        rows = [self._row(key, self._minutes[key[1]][key], version) for key in changed]
-        for minute in [minute for minute in self._minutes if minute < self.oldest_hot(now)]:
-            del self._minutes[minute]
+        changed, self._changed = self._changed, []
+        rows = [self._row(cell, version) for cell in changed]
+        self._let_go(self.oldest_hot(now))
+        while len(self) > self._most_cells and len(self._minutes) > 1:
+            self._floor = min(self._minutes) + 60
+            self._let_go(self._floor)
         return rows
+
+    def _let_go(self, oldest: int) -> None:
+        for minute in [minute for minute in self._minutes if minute < oldest]:
+            del self._minutes[minute]
+
+    def _change(self, cell: Cell) -> None:
+        if not cell.changed:
+            cell.changed = True
+            self._changed.append(cell)
 
     def next_version(self, now: float) -> int:
         """A version above all earlier ones of this shard: milliseconds of `now`."""
         self._version = max(self._version + 1, int(now * 1000))
         return self._version
 
-    def _row(self, key: CellKey, cell: Cell, version: int) -> WindowCell:
-        tenant, minute, event_type, subtype, campaign_id, creative_id, segment, channel = key
+    def _row(self, cell: Cell, version: int) -> WindowCell:
+        cell.changed = False
+        tenant, minute, event_type, subtype, campaign_id, creative_id, segment, channel = cell.key
         return WindowCell(
             tenant,
             minute,

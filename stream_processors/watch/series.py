@@ -41,7 +41,9 @@ def points(touched: Iterable[Touched]) -> Iterator[Point]:
 def history(warehouse: WarehousePort, packs: Iterable[Roles], start: float, end: float) -> Iterator[Point]:
     """The series' values of all minutes in [start, end) as the `windows` table has them."""
     packs = list(packs)
-    columns = [f"sumIf(w.events, {measure_condition(packs, measure)}) AS {metric}" for measure, metric in COUNTS.items()]
+    columns = [
+        f"sumIf(w.events, {measure_condition(packs, measure)}) AS {metric}" for measure, metric in COUNTS.items()
+    ]
     purchase = measure_condition(packs, "purchase")
     rows = warehouse.query(
         f"SELECT tenant, toUnixTimestamp(minute) AS at, {', '.join(columns)},"

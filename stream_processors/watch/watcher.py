@@ -85,6 +85,7 @@ class Watcher:
         self._slow_readings: list[Reading] = []
         self._due: dict[str, float] = {}
         self._actions_since = 0.0
+        self._ended: list[Transition] = []
 
     def routes(self, settings: ProcessorSettings) -> tuple[Route, ...]:
         """The rollups topic."""
@@ -97,7 +98,7 @@ class Watcher:
         return (Background("evaluate", self._settings.evaluate_seconds, self.evaluate),)
 
     def restore(self) -> list[AlertRow]:
-        """Take up where the warehouse's rows leave off; returns the open incidents. Raises `Retryable`."""
+        """Take up where the stored rows leave off; returns open and lately resolved incidents. Raises `Retryable`."""
         now = self._ports.clock.now()
         cells = self._ports.warehouse.query_bytes(
             "SELECT * REPLACE (toUnixTimestamp(minute) AS minute) FROM windows FINAL"
@@ -109,9 +110,9 @@ class Watcher:
         rows = self._ports.warehouse.query(
             f"SELECT * FROM alerts FINAL WHERE state != 'resolved' OR updated_at >= {moment(now - 86400)}"
         )
-        self._tell(self._engine.restore(rows, now))
+        self._ended = self._engine.restore(rows, now)
         self._actions_since = now - 86400
-        return self._engine.open_incidents()
+        return [msgspec.convert({name: row[name] for name in AlertRow.__struct_fields__}, AlertRow) for row in rows]
 
     def handle_rollups(self, records: Sequence[Record]) -> Store:
         """Put cells on the board and their minutes into the series."""
@@ -141,13 +142,14 @@ class Watcher:
     def _evaluate(self, now: float) -> None:
         with self._lock:
             self._fill_history()
+            ended, self._ended = self._ended, []
             found = self._anomalies.evaluate(now)
             readings = list(metric_readings(self._board, self._rules.needed(), now))
         self._outbox.add("anomalies", b"".join(orjson.dumps(row) + b"\n" for row in found.rows))
         for row in found.rows:
             if row["severity"] in ("critical", "warning"):
-                readings.append(_anomaly_reading(row, now))
-        self._tell(self._engine.observe([*readings, *self._slow_readings], now))
+                readings.append(_anomaly_reading(row))
+        self._tell([*ended, *self._engine.observe([*readings, *self._slow_readings], now)])
         tenants = {row["anomaly_id"]: row["tenant"] for row in found.rows}
         for event in found.events:
             self._outbox.publish(tenants[event["properties"]["anomaly_id"]], [event])
@@ -207,7 +209,7 @@ class Watcher:
         return True
 
 
-def _anomaly_reading(row: Mapping[str, Any], now: float) -> Reading:
+def _anomaly_reading(row: Mapping[str, Any]) -> Reading:
     evidence = {name: row[name] for name in ("anomaly_id", "type", "expected", "actual", "deviation", "bucket")}
     name = ":".join(part for part in (row["metric_id"], row["dimension"]) if part)
     return Reading(
@@ -217,6 +219,6 @@ def _anomaly_reading(row: Mapping[str, Any], now: float) -> Reading:
         ANOMALY_WINDOW,
         float(row["score"]),
         1,
-        now,
+        float(row["detected_at"]),
         evidence,
     )
