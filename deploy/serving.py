@@ -43,8 +43,6 @@ def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> N
     )
     try:
         _Server(config).run(sockets)
-    except KeyboardInterrupt:
-        pass
     finally:
         actions.close()
 

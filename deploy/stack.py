@@ -85,6 +85,7 @@ class Stack:
                 "kafka.bootstrap": f"127.0.0.1:{self._ports.broker}",
                 "kafka.session_timeout": 6.0,
                 "warehouse.url": f"http://127.0.0.1:{self._ports.warehouse}",
+                "watcher.base_url": f"http://{settings.serve.host}:{settings.serve.port}",
             },
         )
         self.kafka = self.settings.kafka.bootstrap
@@ -256,7 +257,7 @@ class Stack:
             "lost; send the last seconds again. Starting it, the topics, the collector and the workers anew.",
             why,
         )
-        self._stop("collector", *self._consumers(), grace=3.0)
+        self._stop("collector", *self._consumers(), grace=0.5)
         self._children["broker"].forget()
         self._renew()
 
@@ -274,12 +275,18 @@ class Stack:
             self._start("collector")
 
     def _renew(self) -> None:
-        self._start("broker")
-        self._open_broker()
+        """A fresh broker with topics, then everybody who speaks to it, as new incarnations."""
+        while not self._stopping.is_set():
+            self._start("broker")
+            try:
+                self._open_broker()
+                break
+            except HeadraceError as error:
+                log.error("the broker cannot be used: %s", error)
+                self._children["broker"].kill()
+                self._stopping.wait(1.0)
         self._start("collector", *self._consumers())
-        self._await("collector", *self._consumers())
-        self._await_assignment()
-        log.info("broker, topics, collector and workers are up again")
+        log.info("the broker is up again, with its topics; collector and workers start anew")
 
     def _drain(self) -> bool:
         """Wait until the workers have stored all that Kafka holds; False when it takes too long."""

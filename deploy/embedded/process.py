@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Final
 from schemas.clock import Clock, SystemClock, random_u32
 from schemas.errors import Fatal
 
+_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LOWEST_PORT: Final = 20_000
 _PORT_COUNT: Final = 12_000
 _LAUNCH: Final = (
@@ -72,7 +74,8 @@ def tail(path: Path | None, lines: int = 12, size: int = 8192) -> str:
         return ""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        text = _ANSI.sub("", file.read().decode("utf-8", "replace"))
+    return "\n".join(line for line in text.splitlines()[-lines:] if line.strip())
 
 
 def describe_exit(code: int) -> str:
