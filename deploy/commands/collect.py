@@ -1,4 +1,4 @@
-"""`headrace collect`: one collector process, until SIGTERM. Exit status 2 for a setting or key that cannot be used."""
+"""`headrace collect`: one collector process, until SIGTERM. Starts without Kafka too, and answers 503 then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.errors import ConfigError, Fatal
+from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -24,11 +24,7 @@ def collect(
     from deploy.settings import load
 
     overrides = {"collector.host": host, "collector.port": port, "collector.reuse_port": reuse_port}
-    try:
-        run_collector(load(overrides=overrides))
-    except Fatal as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+    run_collector(load(overrides=overrides))
 
 
 def run_collector(settings: Settings) -> None:
