@@ -113,7 +113,7 @@ class LedgerReader:
         key = (tenant, *_minutes(start_ms, end_ms))
         now = self._clock.monotonic()
         known = self._shared.get(key)
-        if known is None or now - known[0] >= _SHARE_SECONDS or (known[1].done() and known[1].exception()):
+        if known is None or now - known[0] >= _SHARE_SECONDS or _failed(known[1]):
             known = self._shared[key] = (now, asyncio.create_task(self.recent(*key)))
             _trim(self._shared)
         return (await asyncio.shield(known[1])).all.completeness
@@ -228,6 +228,10 @@ def _minute(at: int, sums: Sums) -> dict[str, Any]:
         "duplicates": sums.duplicates,
         "late": sums.late,
     }
+
+
+def _failed(task: asyncio.Task[Book]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _trim(entries: OrderedDict[Any, Any]) -> None:

@@ -107,4 +107,5 @@ def bucket_sql(interval: Interval, column: str = "timestamp") -> str:
         return f"toInt64(toUnixTimestamp(toDateTime(toStartOfMonth({column}), 'UTC'))) * 1000"
     offset = _MONDAY if interval is Interval.WEEK else 0
     width = _WIDTHS[interval]
-    return f"intDiv(toUnixTimestamp64Milli({column}) - {offset}, {width}) * {width} + {offset}"
+    ms = f"toUnixTimestamp64Milli({column})"
+    return f"{ms} - positiveModulo({ms} - {offset}, {width})"

@@ -33,7 +33,7 @@ export function alerts(now) {
     evidence,
     value,
     threshold,
-    link: `/#alerts`,
+    link: `/#/alerts/${id}`,
     raised_at: iso(now - age),
     updated_at: iso(now - age / 2),
     acknowledged_at: state === "acknowledged" ? iso(now - age / 3) : null,

@@ -83,6 +83,12 @@ function answer(request, response, url) {
     return json(response, 200, { alert_id: action[1], state, changed: true });
   }
   if (SCENARIO === "broken" && path !== "/metrics") return problem(response, 503, "Unavailable", "The warehouse cannot be reached.");
+  const one = /^\/alerts\/([^/]+)$/.exec(path);
+  if (one) {
+    const found = alerts(now()).find((alert) => alert.alert_id === one[1]);
+    if (!found) return problem(response, 404, "Not found", `There is no alert ${one[1]}.`);
+    return json(response, 200, { ...found, state: states.get(found.alert_id) ?? found.state, resolved_at: iso(now() - 60) });
+  }
   const body = read(path, url.searchParams);
   return body === undefined ? problem(response, 404, "Not found", `Nothing at ${path}.`) : json(response, 200, body);
 }

@@ -19,7 +19,7 @@ test("nice numbers are the next 1, 2, 2.5 or 5 of their magnitude", () => {
 });
 
 test("a gap breaks the line", () => {
-  assert.equal(linePath([{ at: 0, value: 1 }, { at: 1, value: null }, { at: 2, value: 3 }, { at: 3, value: 4 }], same, same), "M0 1M2 3L3 4");
+  assert.equal(linePath([{ at: 0, value: 1 }, { at: 1, value: null }, { at: 2, value: 3 }, { at: 3, value: 4 }], same, same), "M0 1h0M2 3L3 4");
 });
 
 test("layers stack without gaps or overlaps", () => {

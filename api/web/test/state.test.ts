@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Alert, Metric, MetricDefinition, Pipeline } from "../src/api/types";
-import { evidenceRows, safeLink } from "../src/components/alert_row";
+import { safeLink } from "../src/components/alert_row";
+import { evidenceRows, measured } from "../src/components/evidence";
+import { alertInFragment } from "../src/state/linked";
 import { whatHappened } from "../src/components/anomalies";
 import { healthyText, standing } from "../src/components/kpi_words";
 import { cardIds, columnIds, coversRange, leaderboard, sortRows, sparkPoints, trend } from "../src/state/metrics";
@@ -145,6 +147,20 @@ test("evidence of any shape becomes rows", () => {
   assert.deepEqual(evidenceRows('{"a":1}'), [["a", "1"]]);
   assert.deepEqual(evidenceRows("plain words"), [["evidence", "plain words"]]);
   assert.deepEqual(evidenceRows(null), []);
+});
+
+test("evidence opens one level, tells moments from numbers, and knows an anomaly", () => {
+  const evidence = { expected: 2, measured_at: T0, details: { actual: 21, bucket: T0 } };
+  const rows = new Map(evidenceRows(evidence));
+  assert.equal(rows.get("actual"), "21");
+  assert.match(rows.get("measured_at") ?? "", /21 Nov 2026/);
+  assert.deepEqual(measured(evidence), { expected: 2, actual: 21 });
+  assert.equal(measured({ value: 1, threshold: 2 }), null);
+});
+
+test("an address names an alert", () => {
+  assert.equal(alertInFragment("#/alerts/d96d0da2-afcb"), "d96d0da2-afcb");
+  for (const other of ["", "#key=x", "#/alerts/", "#/alerts/a/b", "#/alerts/%zz"]) assert.equal(alertInFragment(other), null);
 });
 
 test("links from data cannot run scripts or leave the scheme", () => {

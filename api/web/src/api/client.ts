@@ -26,6 +26,7 @@ export interface Api {
   metric(id: string, query: Query): Promise<Metric>;
   pipeline(start: string): Promise<Pipeline>;
   alerts(): Promise<readonly Alert[]>;
+  alert(id: string): Promise<Alert>;
   anomalies(start: string): Promise<readonly Anomaly[]>;
   churn(limit: number): Promise<ChurnRisk>;
   userChurn(userId: string): Promise<UserChurn>;
@@ -41,6 +42,7 @@ export function api(key: string, fetcher: typeof fetch = (input, init) => fetch(
     metric: (id, query) => get(`/metrics/${encodeURIComponent(id)}`, query),
     pipeline: (start) => get("/pipeline", { start }),
     alerts: async () => (await get<{ alerts: Alert[] }>("/alerts", { state: "open,acknowledged", limit: 50 })).alerts,
+    alert: (id) => get(`/alerts/${encodeURIComponent(id)}`),
     anomalies: async (start) => (await get<{ anomalies: Anomaly[] }>("/anomalies", { start, limit: 20 })).anomalies,
     churn: (limit) => get("/churn-risk", { limit }),
     userChurn: (userId) => get(`/users/${encodeURIComponent(userId)}/churn_risk`),

@@ -35,7 +35,7 @@ export function LineChart({ points, height, label, reference, range }: Props) {
           {reference.value > range[0] && (
             <line class="reference" x1={frame.left} x2={width} y1={y(reference.value)} y2={y(reference.value)} />
           )}
-          <text x={width} y={y(reference.value) - 5} text-anchor="end">
+          <text x={frame.left + 4} y={y(reference.value) - 5}>
             {reference.name}
           </text>
           <path class="series" d={linePath(points, x, y)} />

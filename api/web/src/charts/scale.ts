@@ -40,12 +40,13 @@ export function extent(values: readonly (number | null)[]): [number, number] | n
   return low <= high ? [low, high] : null;
 }
 
-/** A line through the known points; a null breaks it, because a gap is not a zero. */
+/** A line through the known points; a null breaks it, because a gap is not a zero. A point alone becomes a dot. */
 export function linePath(points: readonly Point[], x: Scale, y: Scale): string {
   let path = "";
   let pen = "M";
-  for (const point of points) {
+  for (const [i, point] of points.entries()) {
     if (point.value === null) {
+      if (pen === "L" && (i < 2 || points[i - 2]?.value == null)) path += "h0";
       pen = "M";
       continue;
     }

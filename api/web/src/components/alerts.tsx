@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Api } from "../api/client";
 import type { Alert, Severity } from "../api/types";
 import { plural } from "../format/words";
+import { useLinkedAlert } from "../state/linked";
 import { useSelect, useStore } from "../state/store";
 import { AlertRow } from "./alert_row";
 import { Empty, Loading, Panel, Unread } from "./panel";
@@ -14,7 +15,8 @@ export function Alerts({ api }: { readonly api: Api }) {
   const alerts = useSelect((state) => state.alerts);
   const store = useStore();
   const [fault, setFault] = useState<string | null>(null);
-  const list = [...(alerts.value ?? [])].filter((alert) => alert.state !== "resolved").sort(byUrgency);
+  const linked = useLinkedAlert(api, alerts.value);
+  const list = withLinked([...(alerts.value ?? [])].filter((alert) => alert.state !== "resolved").sort(byUrgency), linked.alert);
   const open = list.filter((alert) => alert.state === "open").length;
 
   async function act(alert: Alert, action: "acknowledge" | "resolve"): Promise<void> {
@@ -34,7 +36,7 @@ export function Alerts({ api }: { readonly api: Api }) {
       id="alerts"
       title="Alerts"
       span={6}
-      error={fault ?? (alerts.value && alerts.error)}
+      error={fault ?? (linked.fault || null) ?? (alerts.value && alerts.error)}
       about={alerts.value && (open > 0 ? `${open} open` : "none open")}
       aside={
         list.length > 0 && (
@@ -48,7 +50,7 @@ export function Alerts({ api }: { readonly api: Api }) {
       {list.length > 0 ? (
         <ul class="rows">
           {list.map((alert) => (
-            <AlertRow key={alert.alert_id} alert={alert} act={(action) => void act(alert, action)} />
+            <AlertRow key={alert.alert_id} alert={alert} linked={alert.alert_id === linked.id} act={(action) => void act(alert, action)} />
           ))}
         </ul>
       ) : alerts.value ? (
@@ -62,6 +64,11 @@ export function Alerts({ api }: { readonly api: Api }) {
       )}
     </Panel>
   );
+}
+
+/** A linked alert that the list does not have stands on top of it. */
+function withLinked(list: Alert[], linked: Alert | null): Alert[] {
+  return linked && !list.some((alert) => alert.alert_id === linked.alert_id) ? [linked, ...list] : list;
 }
 
 function byUrgency(a: Alert, b: Alert): number {

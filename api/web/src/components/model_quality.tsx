@@ -32,6 +32,11 @@ export function ModelQuality() {
   );
 }
 
+/** "churn" and "churn_model" are both "Churn model". */
+function modelName(id: string): string {
+  return `${words(id.replace(/_?model$/, ""))} model`;
+}
+
 function Model({ model }: { readonly model: ModelEvaluation }) {
   const auc = model.metrics["auc"];
   const points = model.history
@@ -44,7 +49,7 @@ function Model({ model }: { readonly model: ModelEvaluation }) {
     <div>
       <div class="model-head">
         <div>
-          <strong>{decimals(auc?.value, 3)}</strong> <span class="quiet">AUC, {words(model.model).toLowerCase()} model</span>
+          <strong>{decimals(auc?.value, 3)}</strong> <span class="quiet">AUC, {modelName(model.model).toLowerCase()}</span>
         </div>
         <dl>
           {others.map(([name, metric]) => (
@@ -63,7 +68,7 @@ function Model({ model }: { readonly model: ModelEvaluation }) {
           </div>
         </dl>
       </div>
-      <LineChart points={points} height={150} label={`${words(model.model)} AUC over time`} reference={{ value: 0.5, name: "chance" }} range={[Math.max(0, low), 1]} />
+      <LineChart points={points} height={150} label={`${modelName(model.model)}, AUC over time`} reference={{ value: 0.5, name: "chance" }} range={[Math.max(0, low), 1]} />
     </div>
   );
 }

@@ -23,7 +23,7 @@ export function Panel({ id, title, about, aside, span, error, children }: Props)
       </header>
       {error && (
         <p class="note" role="status">
-          {error} Trying again.
+          {error}
         </p>
       )}
       <div class="panel-body">{children}</div>
