@@ -69,6 +69,21 @@ def test_alert_is_acknowledged_and_resolved_from_the_keyboard(window: Browser, m
     window.wait(f"return !{find} && document.querySelectorAll('#alerts .rows > li').length === 3")
 
 
+def test_link_of_a_notification_leads_to_its_alert(window: Browser, mock: Mock) -> None:
+    """`/#/alerts/ID` focuses that alert and opens its evidence, resolved ones too; an unknown one is told."""
+    address = mock("busy")
+    window.open(address)
+    window.wait(FILLED)
+    focused = "document.activeElement?.closest('#alerts .rows > li')"
+    window.run("location.hash = '#/alerts/a3'")
+    text = window.wait(f"return {focused}?.querySelector('details[open]') && {focused}.innerText")
+    assert "Validation pass rate" in text and "18,282" in text
+    window.keys("r")
+    window.wait("return document.querySelector('#alerts .handled')?.innerText.includes('resolved')")
+    window.run("location.hash = '#/alerts/nowhere'")
+    window.wait("return document.querySelector('#alerts .note')?.innerText.includes('no alert nowhere')")
+
+
 def test_formula_and_numerator_open_with_the_keyboard_and_close_with_escape(window: Browser, mock: Mock) -> None:
     """Every card explains itself."""
     window.open(mock("busy"))
