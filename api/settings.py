@@ -29,7 +29,7 @@ class LiveSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     interval_seconds: float = Field(1.0, ge=0.05, le=60, description="Seconds between two looks at the warehouse.")
-    duty: float = Field(0.2, gt=0, le=1, description="Largest share of time that a poller may keep the warehouse busy.")
+    duty: float = Field(0.2, gt=0, le=1, description="Share of an interval after which no further metric is read.")
     heartbeat_seconds: float = Field(15.0, ge=0.05, le=300, description="Seconds of silence after which we say so.")
     max_subscribers: int = Field(
         200, ge=1, le=10_000, description="Streams open at the same time, all tenants together."
