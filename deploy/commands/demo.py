@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 def demo(
     *,
-    rate: Annotated[float, typer.Option(min=0.1, max=5_000, help="Live events a second.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=5_000, help="Live events a second.")] = 10.0,
     days: Annotated[int, typer.Option(min=1, max=400, help="Days of history.")] = 75,
     seconds: Annotated[float | None, typer.Option("--for", min=1, help="Stop after so many live seconds.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed is another business.")] = 7,
-    users: Annotated[int, typer.Option(min=50, max=200_000, help="Users at the start.")] = 1_500,
+    users: Annotated[int, typer.Option(min=50, max=200_000, help="Users at the start.")] = 1_000,
     anomaly_after: Annotated[float, typer.Option(min=0, help="Live seconds before the burst of clicks.")] = 120.0,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data, keys and logs (default .headrace).")] = None,
     collector_port: Annotated[int | None, typer.Option(help="Port of the collector (default 8000).")] = None,
@@ -90,14 +90,14 @@ class _Signals:
 def _play(session: Session, stack: Stack, signals: _Signals, *, compare: bool) -> bool:
     """History, live, and the comparison; False when something differs."""
     meter = _Meter(signals)
+    typer.echo(_welcome(session, stack))
     report = session.history(meter.history)
     meter.end_line()
     if report is None:
         typer.echo("history is already there; the business goes on from now")
     else:
         took = f"{report.seconds:.1f} s ({report.events / max(report.seconds, 0.001):,.0f}/s)"
-        typer.echo(f"history: {report.events:,} events of {session.plan.days} days sent in {took}")
-    typer.echo(_welcome(session, stack))
+        typer.echo(f"history: {report.events:,} events of {session.plan.days} days sent in {took}; live from now on")
     session.live(stack.collector_url, meter.live, signals.stopped)
     meter.end_line()
     feed = session.feed
@@ -115,13 +115,15 @@ def _welcome(session: Session, stack: Stack) -> str:
     from schemas.keys import DEV_SECRET_KEY, DEV_WRITE_KEY
 
     outage = [f"{ms // 60_000} min" for ms in session.plan.outage]
+    history = "is there already" if session.known else f"of {session.plan.days} days goes in first, it takes a moment"
     burst = f"{session.plan.anomaly_after // 1000} s"
     return (
         f"headrace ready  collector {stack.collector_url}  dashboard {stack.api_url}\n\n"
         f"  open      {stack.api_url}/#key={DEV_SECRET_KEY}\n"
+        f"  history   {history}\n"
         f"  look at   the event rate and the cards moving, about {session.plan.rate:g} events a second;\n"
         f"            the outage of the mobile app, {outage[0]} to {outage[1]} before the start, in the charts;\n"
-        f"            the alert when a bot clicks on one campaign, {burst} after the start;\n"
+        f"            the alert when a bot clicks on one campaign, {burst} after live begins;\n"
         f"            the pipeline ledger: received, accepted, rejected, duplicates, late, stored\n"
         f"  send      curl {stack.collector_url}/api/analytics/events -H 'Authorization: Bearer {DEV_WRITE_KEY}' …\n"
         f"  truth     {session.folder}\n"

@@ -1,4 +1,4 @@
-"""The simulated business as one stream of events: days of history at an easy pace, then a steady live stream."""
+"""The simulated business as one stream of events: days at an easy pace, with rushes at the rate of the live stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from deploy.simulator.chance import Weighted, poisson
 from deploy.simulator.marketing import Marketing
-from deploy.simulator.profiles import DAY, HOUR, SEND_HOURS, Plan
+from deploy.simulator.profiles import DAY, FOREVER, HOUR, SEND_HOURS, SHOP_HOURS, Plan
 from deploy.simulator.shop import Shop
 from deploy.simulator.stage import Event, Stage
 from deploy.simulator.world import Campaign, Population, User, build_campaigns, segment_ids
@@ -36,12 +36,12 @@ class Business:
         self._stage.now = min(user.signup for user in self.population.users)
         self._shop = Shop(self._stage, self.segments)
         self._marketing = Marketing(self._stage, self._shop, self.campaigns)
-        self._hours = Weighted(range(24), plan.hours)
+        self._hours = Weighted(range(24), SHOP_HOURS)
         self._plan_people()
         if plan.days:
             self._stage.at(plan.start, self._day)
-        self._stage.at(plan.stream_start, self._second)
-        self._stage.at(plan.stream_start, self._minute)
+        for begin, end in plan.rushes:
+            self._rush(begin, end)
 
     def run(self, until: int) -> Iterator[tuple[int, Event]]:
         """All events up to and including `until` (ms) that have not been yielded yet."""
@@ -52,8 +52,7 @@ class Business:
         self.plan = plan
         self.population.prefix = f"user-{plan.end:x}"
         self._stage.restart(plan, str(plan.end))
-        self._stage.at(plan.end, self._second)
-        self._stage.at(plan.end, self._minute)
+        self._rush(plan.end, FOREVER)
 
     def summary(self, now: int) -> dict[str, Any]:
         """What only the simulator knows at `now` (ms): true effects by campaign and who has left."""
@@ -76,7 +75,7 @@ class Business:
     def _day(self) -> None:
         """Plan one day of history, at its midnight."""
         stage, midnight = self._stage, self._stage.now
-        if midnight >= self.plan.stream_start:
+        if midnight >= self.plan.end:
             return
         weekend = (midnight // DAY + 3) % 7 >= 5
         present = self._present()
@@ -98,7 +97,7 @@ class Business:
         visits = poisson(stage.rng, pattern.sessions / 7 * even * factor * user.activity(stage.now))
         for _ in range(visits):
             moment = self._hours.draw(stage.rng) * HOUR + stage.rng.randrange(HOUR)
-            if stage.now + moment < self.plan.stream_start:
+            if stage.now + moment < self.plan.end:
                 stage.after(moment, self._shop.visit, user)
 
     def _plan_deliveries(self, campaign: Campaign, present: list[User]) -> None:
@@ -107,7 +106,7 @@ class Business:
             if user.unsubscribed or user.segment not in campaign.kind.audience or stage.rng.random() >= chance:
                 continue
             moment = _send_hours.draw(stage.rng) * HOUR + stage.rng.randrange(HOUR)
-            if stage.now + moment < self.plan.stream_start:
+            if stage.now + moment < self.plan.end:
                 stage.after(moment, self._marketing.deliver, user, campaign)
                 if stage.rng.random() < 0.08:
                     stage.after(moment + 7 * DAY, self._marketing.abandon, user, campaign)
@@ -123,9 +122,14 @@ class Business:
             if campaign.live_at(midnight):
                 stage.after(14 * HOUR, self._marketing.test_creatives, campaign)
 
-    def _second(self) -> None:
-        """One second of the live stream: visits, deliveries and sign-ups that begin in it."""
-        stage, rng, rate = self._stage, self._stage.rng, self.plan.rate
+    def _rush(self, begin: int, end: int) -> None:
+        self._stage.at(begin, self._second, end)
+        self._stage.at(begin, self._minute, end)
+
+    def _second(self, end: int) -> None:
+        """One second of a rush: visits, deliveries and sign-ups that begin in it."""
+        stage, rng = self._stage, self._stage.rng
+        rate = self.plan.rate_at(stage.now)
         users = self.population.users
         for _ in range(poisson(rng, rate * VISITS)):
             user = self._somebody(users)
@@ -139,7 +143,8 @@ class Business:
             newcomer = self.population.join(stage.now)
             self._shop.sign_up(newcomer)
         self._misbehave()
-        stage.after(1000, self._second)
+        if stage.now + 1000 < end:
+            stage.after(1000, self._second, end)
 
     def _somebody(self, users: list[User]) -> User:
         """A user who is here: signed up, not gone, and drawn more often the more often the pattern visits."""
@@ -160,14 +165,15 @@ class Business:
                 moment = stage.rng.uniform(0, 1000)
                 stage.after(moment, self._marketing.click, user, campaign, campaign.creatives[0][0], 0)
 
-    def _minute(self) -> None:
-        """Once a minute of the live stream: spend is booked, and somebody may look at the dashboard."""
+    def _minute(self, end: int) -> None:
+        """Once a minute of a rush: spend is booked, and somebody may look at the dashboard."""
         stage = self._stage
         for campaign in self.campaigns:
             self._marketing.record_spend(campaign)
         if stage.rng.random() < 0.2:
             self._marketing.look_at_dashboard()
-        stage.after(60_000, self._minute)
+        if stage.now + 60_000 < end:
+            stage.after(60_000, self._minute, end)
 
 
 def _truth_of(campaign: Campaign) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Marketing:
         if channel in _VIEWED:
             stage.after(rng.uniform(100, 900), self._sent, user, campaign, creative, channel)
         if rng.random() < kind.open_rate * quality * user.pattern.response * min(1.0, user.activity(stage.now)):
-            wait = rng.expovariate(1 / (25_000 if stage.live else 2 * HOUR))
+            wait = rng.expovariate(1 / (25_000 if stage.rush else 2 * HOUR))
             stage.after(1_500 + wait, self._open, user, campaign, creative, quality, channel)
 
     def _channel(self, kind: CampaignKind) -> str:
@@ -78,7 +78,7 @@ class Marketing:
         if rng.random() < kind.click_rate * response:
             stage.after(looked * 1000, self._click, user, campaign, creative, looked)
         elif rng.random() < kind.view_lift * response:
-            wait = rng.uniform(60_000, 240_000) if stage.live else rng.uniform(HOUR, 30 * HOUR)
+            wait = rng.uniform(60_000, 240_000) if stage.rush else rng.uniform(HOUR, 30 * HOUR)
             stage.after(wait, self._shop.buy, user, campaign)
 
     def _view(self, user: User, campaign: Campaign, creative: str, view_type: str, seconds: int) -> None:
@@ -98,7 +98,7 @@ class Marketing:
         self.click(user, campaign, creative, seconds)
         user.click = (campaign, creative, stage.now)
         if rng.random() < campaign.kind.lift * user.pattern.response:
-            wait = rng.uniform(20_000, 120_000) if stage.live else rng.uniform(60_000, 3 * HOUR)
+            wait = rng.uniform(20_000, 120_000) if stage.rush else rng.uniform(60_000, 3 * HOUR)
             stage.after(wait, self._shop.buy, user, campaign)
 
     def click(self, user: User, campaign: Campaign, creative: str, seconds: int) -> None:

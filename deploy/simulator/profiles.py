@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 HOUR: Final = 3_600_000
@@ -139,31 +139,38 @@ SEND_HOURS: Final = (0, 0, 0, 0, 0, 0, 0, 4, 16, 24, 20, 14, 18, 10, 8, 10, 14, 
 """Weight of each hour for campaign deliveries."""
 
 
+MAX_RUSH_RATE: Final = 25.0
+FOREVER: Final = 1 << 62
+
+
 @dataclass(frozen=True)
 class Plan:
     """Sizes and moments of one simulation. Times in milliseconds UTC.
 
-    `end`: where history ends and live begins. `days` of history; the last `recent` milliseconds of it already run at
-    the live `rate` (events per second), so that minute charts have a past. `outage`: mobile events lost between these
-    two distances before `end`. The anomaly (clicks of a bot on one campaign, `anomaly_rate` times the usual rate of
-    all events) begins `anomaly_after` milliseconds after the live stream and lasts `anomaly_for`.
+    `end`: where history ends and live begins, in the middle of a rush. On `rush_days` before there was a rush at the
+    same time of day, from `rush_before` before to `rush_after` after, at the live `rate` (events a second, at most
+    `MAX_RUSH_RATE`): what is normal at this time of day can be learnt from the history, so the live stream is no
+    anomaly, and the burst in it is one. `outage`: mobile events lost between these two distances before `end`. The
+    anomaly (clicks of a bot on one campaign, `anomaly_rate` times the usual rate of all events) begins `anomaly_after`
+    after `end` and lasts `anomaly_for`.
     """
 
     end: int
     seed: int = 7
     days: int = 75
-    users: int = 1_500
-    rate: float = 20.0
-    recent: int = 80 * 60_000
-    outage: tuple[int, int] = (65 * 60_000, 25 * 60_000)
+    users: int = 1_000
+    rate: float = 10.0
+    rush_days: tuple[int, ...] = (1, 2, 4, 5)
+    rush_before: int = 40 * 60_000
+    rush_after: int = 50 * 60_000
+    outage: tuple[int, int] = (35 * 60_000, 12 * 60_000)
     anomaly_after: int = 120_000
     anomaly_for: int = 60_000
     anomaly_rate: float = 0.25
     churn_share: float = 0.18
-    live_purchase_factor: float = 0.13
-    history_attribution: int = 12 * HOUR
-    live_attribution: int = 10 * 60_000
-    hours: tuple[int, ...] = field(default=SHOP_HOURS)
+    rush_purchase_factor: float = 0.13
+    calm_attribution: int = 6 * HOUR
+    rush_attribution: int = 5 * 60_000
 
     @property
     def start(self) -> int:
@@ -171,6 +178,12 @@ class Plan:
         return (self.end - self.days * DAY) // DAY * DAY
 
     @property
-    def stream_start(self) -> int:
-        """From here on events come at `rate`."""
-        return max(self.start, self.end - self.recent)
+    def rushes(self) -> list[tuple[int, int]]:
+        """From and to of every rush; the last one is the live stream and has no end."""
+        moments = [self.end - day * DAY for day in self.rush_days if day <= self.days]
+        past = [(moment - self.rush_before, moment + self.rush_after) for moment in moments]
+        return [*sorted(past), (self.end - self.rush_before, FOREVER)]
+
+    def rate_at(self, ms: int) -> float:
+        """Events a second of a rush at `ms`; in the history it is bounded."""
+        return self.rate if ms >= self.end else min(self.rate, MAX_RUSH_RATE)

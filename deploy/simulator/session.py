@@ -49,12 +49,8 @@ class Session:
         self.truth = Truth(settings.data_dir / FOLDER)
         self.known = self.truth.document.get("history") == "complete"
         now = self._now()
-        if self.known:
-            plan = Plan(**{**self.truth.document["plan"], "outage": tuple(self.truth.document["plan"]["outage"])})
-        else:
-            plan = replace(wishes.plan, end=now)
-        self.plan = plan
-        self.simulation = Simulation(plan)
+        self.plan = _plan_of(self.truth.document["plan"]) if self.known else replace(wishes.plan, end=now)
+        self.simulation = Simulation(self.plan)
 
     @property
     def feed(self) -> LiveFeed:
@@ -152,4 +148,10 @@ def _moment(kind: str, begin: int, end: int) -> dict[str, Any]:
 
 
 def _plan_fields(plan: Plan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "hours"}
+    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+
+
+def _plan_of(fields: dict[str, Any]) -> Plan:
+    """Inverse of `_plan_fields` after JSON."""
+    values: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in fields.items()}
+    return Plan(**values)

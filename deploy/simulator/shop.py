@@ -52,8 +52,8 @@ class Shop:
             gap += rng.uniform(3_000, 40_000)
             stage.after(gap, self.engage, user, kind, screen, int(gap / 1000))
         chance = user.pattern.purchases / user.pattern.sessions
-        if stage.live:
-            chance *= stage.plan.live_purchase_factor
+        if stage.rush:
+            chance *= stage.plan.rush_purchase_factor
         if rng.random() < chance:
             stage.after(gap + rng.uniform(5_000, 90_000), self.buy, user)
 
@@ -100,7 +100,7 @@ class Shop:
     def _attribute(self, user: User, order_id: str, value: float, cause: Campaign | None) -> None:
         """Last touch: the last clicked campaign, if the click is recent, whatever the true cause."""
         stage, plan = self._stage, self._stage.plan
-        window = plan.live_attribution if stage.live else plan.history_attribution
+        window = plan.rush_attribution if stage.rush else plan.calm_attribution
         if user.click is None or stage.now - user.click[2] > window:
             return
         campaign, creative, clicked = user.click

@@ -48,6 +48,7 @@ class Stage:
         self.plan = plan
         self.rng = Random(f"{plan.seed}:stage:{label}")
         self.now = plan.start
+        self._rushes = plan.rushes
         self.iso = Clockwork().text
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
@@ -55,14 +56,14 @@ class Stage:
 
     def restart(self, plan: Plan, label: str) -> None:
         """Forget everything planned and go on at `plan.end` with fresh chance named by `label`."""
-        self.plan, self.now = plan, plan.end
+        self.plan, self.now, self._rushes = plan, plan.end, plan.rushes
         self.rng = Random(f"{plan.seed}:stage:{label}")
         self._heap.clear()
 
     @property
-    def live(self) -> bool:
-        """Whether the clock has reached the part that runs at the live rate."""
-        return self.now >= self.plan.stream_start
+    def rush(self) -> bool:
+        """Whether it is one of the hours that run at the live rate."""
+        return any(begin <= self.now < end for begin, end in self._rushes)
 
     def uuid(self) -> str:
         return uuid_from(self.rng)

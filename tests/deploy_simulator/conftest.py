@@ -25,7 +25,14 @@ class Played(NamedTuple):
 
 def small_plan(**changes: object) -> Plan:
     """Three weeks, 400 users, and the last twenty minutes at five events a second."""
-    settings = {"end": END, "days": 21, "users": 400, "rate": 5.0, "recent": 1_200_000, "outage": (900_000, 300_000)}
+    settings = {
+        "end": END,
+        "days": 21,
+        "users": 400,
+        "rate": 5.0,
+        "rush_before": 1_200_000,
+        "outage": (900_000, 300_000),
+    }
     return Plan(**{**settings, **changes})  # type: ignore[arg-type]
 
 

@@ -97,12 +97,25 @@ def test_visits_follow_the_day_and_weekend_shoppers_the_week(played: Played) -> 
     weekend: Counter[bool] = Counter()
     for send in good(played.history):
         ms = milliseconds(send.payload["timestamp"])
-        if send.payload["event_type"] == "user_engaged" and ms < played.plan.stream_start:
+        calm = not any(begin <= ms < end + 600_000 for begin, end in played.plan.rushes)
+        if send.payload["event_type"] == "user_engaged" and calm:
             hours[ms // 3_600_000 % 24] += 1
             if send.payload["context"]["user_segment"] == "WEEKEND_SHOPPER":
                 weekend[(ms // DAY + 3) % 7 >= 5] += 1
     assert hours[20] > 5 * hours[3]
-    assert weekend[True] > 1.4 * weekend[False]
+    assert weekend[True] / 2 > 2.5 * weekend[False] / 5
+
+
+def test_there_was_a_rush_at_this_time_of_day_on_most_days_of_the_week_before(played: Played) -> None:
+    minutes = Counter(
+        milliseconds(send.payload["timestamp"]) // 300_000
+        for send in good(played.history + played.live)
+        if send.payload["event_type"] == "user_engaged"
+    )
+    now = (END + 60_000) // 300_000
+    before = sorted(minutes[now - day * 288] for day in range(1, 8))
+    assert before[3] > 0.7 * minutes[now - 288]
+    assert minutes[now - 288] > 500
 
 
 def test_the_live_stream_keeps_its_rate(played: Played) -> None:
