@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_core import PydanticUndefined
 
 from api.settings import ApiSettings
+from deploy.fields import Path_, leaves, nest
+from deploy.running import addresses
 from ingest.settings import CollectorSettings
 from schemas.errors import ConfigError
 from schemas.taxonomy.yamlfile import Document, hint, read
@@ -24,7 +25,6 @@ from stream_processors.settings import ProcessorSettings, WatcherSettings
 
 PREFIX: Final = "HEADRACE_"
 CONFIG: Final = "HEADRACE_CONFIG"
-Path_ = tuple[str, ...]
 
 SHARED: Final[Mapping[str, str]] = {
     "worker.kafka": "kafka.bootstrap",
@@ -118,11 +118,15 @@ class SettingInfo:
     secret: bool
 
 
-def load(environment: Mapping[str, str] | None = None, *, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    environment: Mapping[str, str] | None = None, *, overrides: Mapping[str, Any] | None = None, join: bool = True
+) -> Settings:
     """The settings of this process.
 
     `environment`: instead of the process's own. `overrides`: values by dotted name, over everything else (command-line
-    options); None values are left out. Raises ConfigError naming file, line and key, or the variable.
+    options); None values are left out. `join`: where nothing names a server, take those of the `headrace up` that runs
+    on the data folder (only with the process's own environment). Raises ConfigError naming file, line
+    and key, or the variable.
     """
     environ = os.environ if environment is None else environment
     known = {info.variable: info for info in describe()}
@@ -135,9 +139,11 @@ def load(environment: Mapping[str, str] | None = None, *, overrides: Mapping[str
         if value is not None:
             path = tuple(name.split("."))
             values[path], sources[path] = value, "--" + name.replace(".", "-").replace("_", "-")
+    if join and environment is None:
+        _join_running(values, sources)
     _share(values, sources)
     try:
-        return Settings.model_validate(_nest(values))
+        return Settings.model_validate(nest(values))
     except ValidationError as error:
         raise _fault(error, sources, document) from error
 
@@ -146,7 +152,7 @@ def describe() -> list[SettingInfo]:
     """Every setting that can be set, in order of declaration."""
     return [
         SettingInfo(PREFIX + "_".join(path).upper(), path, kind, default, text, secret)
-        for path, kind, default, text, secret in _leaves(Settings, ())
+        for path, kind, default, text, secret in leaves(Settings, ())
         if ".".join(path) not in SHARED
     ]
 
@@ -179,41 +185,6 @@ def child_environment(settings: Settings) -> dict[str, str]:
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     """`settings` with values by dotted name; shared fields follow. Raises ConfigError."""
     return load(to_environment(settings), overrides=changes)
-
-
-def _leaves(model: type[BaseModel], prefix: Path_) -> Iterator[tuple[Path_, str, Any, str, bool]]:
-    for name, info in model.model_fields.items():
-        kind = info.annotation
-        default = info.get_default(call_default_factory=True)
-        default = "" if default is PydanticUndefined else default
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            for path, word, inner, text, secret in _leaves(kind, (*prefix, name)):
-                yield path, word, _inside(default, path[len(prefix) + 1 :], inner), text, secret
-        else:
-            secret = kind is SecretStr
-            yield (*prefix, name), _word(kind), "" if secret else default, info.description or "", secret
-
-
-def _inside(default: Any, path: Path_, fallback: Any) -> Any:
-    """The default that an outer model gives an inner field."""
-    if isinstance(fallback, SecretStr) or not isinstance(default, BaseModel):
-        return fallback
-    for part in path:
-        default = getattr(default, part)
-    return "" if isinstance(default, SecretStr) else default
-
-
-def _word(kind: Any) -> str:
-    names = {
-        int: "whole number",
-        float: "number",
-        bool: "true or false",
-        Path: "path",
-        str: "text",
-        SecretStr: "secret",
-    }
-    options = [option for option in get_args(kind) if option is not type(None)]
-    return names.get(options[0] if options else kind, "text")
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, SettingInfo]) -> Iterator[tuple[str, Path_, str]]:
@@ -257,6 +228,16 @@ def _known_here(path: Path_, paths: set[Path_]) -> str:
     return hint(path[-1], here) or f"; known here: {', '.join(here)}"
 
 
+def _join_running(values: dict[Path_, Any], sources: dict[Path_, str]) -> None:
+    """Take the addresses of the `headrace up` that runs on the data folder, unless any server was named."""
+    data_dir = Path(values.get(("data_dir",), Settings.model_fields["data_dir"].default))
+    found = {tuple(name.split(".")): value for name, value in addresses(data_dir).items()}
+    if not any(path in values for path in found if path[0] in ("kafka", "warehouse")):
+        for path, value in found.items():
+            if path not in values:
+                values[path], sources[path] = value, str(data_dir / "running.json")
+
+
 def _share(values: dict[Path_, Any], sources: dict[Path_, str]) -> None:
     defaults = {info.path: info.default for info in describe()}
     for table, always in ((SHARED, True), (FALLBACK, False)):
@@ -265,16 +246,6 @@ def _share(values: dict[Path_, Any], sources: dict[Path_, str]) -> None:
             if always or to not in values:
                 values[to] = values.get(source, defaults[source])
                 sources[to] = sources.get(source, PREFIX + "_".join(source).upper())
-
-
-def _nest(values: Mapping[Path_, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        place = tree
-        for part in path[:-1]:
-            place = place.setdefault(part, {})
-        place[path[-1]] = value
-    return tree
 
 
 def _fault(error: ValidationError, sources: Mapping[Path_, str], document: Document | None) -> ConfigError:
