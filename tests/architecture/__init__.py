@@ -1,0 +1,1 @@
+"""What the tree itself promises: imports, sizes, settings, names."""

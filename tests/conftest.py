@@ -1,0 +1,86 @@
+"""Real servers for the tests, one set for each pytest process: tests keep apart by tenant, not by a stack of their own.
+
+Modules that use `stack` carry `xdist_group("stack")`, so that one process of a parallel run starts it and the others
+do not. Every server ends with the process that started it, at the latest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.settings import load
+from deploy.stack import Stack, local_settings
+from schemas.clock import SystemClock
+from schemas.keys import Kind, Role, create_key
+from tests.e2e.doors import ANALYTICS, EVENTS, Doors, eventually
+from tests.sinks.hook_server import Hook, hook_server
+
+WATCHED = "watched"
+"""The tenant whose alerts go to the webhook."""
+SIGNING_KEY = "a key that the receiver knows too"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def hook() -> Iterator[Hook]:
+    """A local webhook."""
+    with hook_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Stack]:
+    """The whole pipeline on free ports, with alerts of the tenant `watched` going to `hook`."""
+    folder = tmp_path_factory.mktemp("stack")
+    running = Stack(
+        local_settings(data_dir=folder / "data", collector_port=0, api_port=0, base=load(_alerts(folder, hook)))
+    )
+    running.start()
+    try:
+        running.wait_ready(120)
+        yield running
+    finally:
+        running.stop()
+
+
+def _alerts(folder: Path, hook: Hook) -> dict[str, str]:
+    channel = {"type": "webhook", "url": f"{hook.url}/on-call", "signing_secret": "on_call", "tenants": [WATCHED]}
+    path = folder / "channels.yaml"
+    path.write_text(json.dumps({"channels": {"on_call": channel}}), encoding="utf-8")
+    return {
+        "HEADRACE_WATCHER_CHANNELS_FILE": str(path),
+        "HEADRACE_WATCHER_ALERT_SECRETS": json.dumps({"on_call": SIGNING_KEY}),
+    }
+
+
+@pytest.fixture(scope="session")
+def open_doors(stack: Stack) -> Iterator[Callable[[str], Doors]]:
+    """Gives the doors of a tenant, with keys of its own."""
+    opened: list[Doors] = []
+
+    def open_for(tenant: str) -> Doors:
+        path, clock = stack.settings.keys_path, SystemClock()
+        _, write = create_key(path, clock, kind=Kind.WRITE, tenant=tenant, pack="marketing")
+        _, secret = create_key(path, clock, kind=Kind.SECRET, tenant=tenant, pack="marketing", role=Role.ADMIN)
+        doors = Doors(stack.collector_url, stack.api_url, write, secret, tenant)
+        opened.append(doors)
+        eventually(lambda: doors.collector.post(EVENTS, content=b"[]").status_code, lambda status: status != 401)
+        eventually(lambda: doors.api.get(f"{ANALYTICS}/pipeline").status_code, lambda status: status == 200)
+        return doors
+
+    yield open_for
+    for doors in opened:
+        with doors:
+            pass
+
+
+@pytest.fixture
+def doors(open_doors: Callable[[str], Doors]) -> Doors:
+    """The doors of a tenant that nobody else uses."""
+    return open_doors(f"tenant-{next(_numbers)}")

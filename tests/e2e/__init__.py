@@ -1,0 +1,1 @@
+"""The whole pipeline, driven through its public doors."""

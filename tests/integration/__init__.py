@@ -1,0 +1,1 @@
+"""Parts of the pipeline against real servers: broker, warehouse, workers."""
