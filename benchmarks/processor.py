@@ -22,8 +22,9 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.events import chunks, lines
 from confluent_kafka import Producer
+
+from benchmarks.events import chunks, lines
 from deploy.embedded import broker
 from deploy.kafka_admin import create_topics
 from schemas.topics import EVENTS, Topic, topics

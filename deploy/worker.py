@@ -52,4 +52,4 @@ def run_worker(settings: Settings) -> None:
     try:
         run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics)
     finally:
-        worker.flush()
+        worker.flush(everything=True)

@@ -1,4 +1,4 @@
-"""Flushing: once a second the changed window cells and user states become rows, and the checkpoint moves on.
+"""Flushing: changed window cells become rows once a second, user states and the checkpoint every few seconds.
 
 Writes absolute rows, so a flush that is repeated, or cut off by a crash, changes nothing. Cells go to the `windows`
 table and to the `headrace.rollups` topic, user states to `user_state`.
@@ -32,70 +32,93 @@ class CheckpointRow(msgspec.Struct, frozen=True):
 
 
 class _Changes(NamedTuple):
-    """What one flush of a partition has to write. `covered`: Unix seconds that the checkpoint moves to."""
+    """What one flush has to write of a partition. `covered`: Unix seconds that the checkpoint moves to.
+
+    `user_lines` are the states as they were at the snapshot; `users` (empty between user flushes) go on changing.
+    """
 
     partition: int
     shard: str
     cells: list[WindowCell]
     users: list[UserState]
+    user_lines: bytes
     stale: list[int]
     covered: float
     version: int
-
-
-def _shrink(state: PartitionState) -> None:
-    state.users.shrink()
-
-
-def _put_back(state: PartitionState, changes: _Changes, now: float) -> None:
-    state.windows.touch(changes.cells, now)
-    state.windows.mark_stale(changes.stale, now)
-    state.users.touch(changes.users)
 
 
 class Flusher:
     """Writes what changed in a processor's partitions. `flush` blocks; raises `Retryable` with nothing forgotten."""
 
     def __init__(
-        self, processor: Processor, recovery: Recovery, warehouse: WarehousePort, emit: Emit, clock: Clock
+        self,
+        processor: Processor,
+        recovery: Recovery,
+        warehouse: WarehousePort,
+        emit: Emit,
+        clock: Clock,
+        *,
+        user_seconds: float = 5.0,
     ) -> None:
+        """`user_seconds`: user states are written, and the checkpoint moved, no more often than this."""
         self._processor = processor
         self._recovery = recovery
         self._warehouse = warehouse
         self._emit = emit
         self._clock = clock
+        self._user_seconds = user_seconds
+        self._users_due = 0.0
 
-    def flush(self) -> int:
-        """Flush every partition; returns the number of rows written."""
-        return sum(self._flush_partition(changes) for changes in self._processor.snapshot(self._take))
-
-    def _take(self, state: PartitionState) -> _Changes:
+    def flush(self, *, everything: bool = False) -> int:
+        """Flush every partition; returns the number of rows written. `everything`: user states, too, at once."""
         now = self._clock.now()
-        cells = state.windows.take_changed(now)
-        users = state.users.take_changed(int(now * 1000))
-        stale = state.windows.take_stale(now)
-        waiting = state.windows.stale_since()
-        covered = now if waiting is None else min(now, waiting)
-        return _Changes(state.partition, state.shard, cells, users, stale, covered, state.windows.next_version(now))
-
-    def _flush_partition(self, changes: _Changes) -> int:
-        cells = list(changes.cells)
+        with_users = everything or now >= self._users_due
+        changes = self._processor.snapshot(lambda state: _take(state, now, with_users))
         try:
-            cells += self._recovery.recompute(changes.partition, changes.stale, changes.version)
-            self._write(changes.shard, cells, changes.users, changes.covered)
+            written = self._write(changes, now, with_users)
         except BaseException:
-            self._processor.update(changes.partition, lambda state: _put_back(state, changes, self._clock.now()))
+            for one in changes:
+                self._put_back(one, now)
             raise
-        self._processor.update(changes.partition, _shrink)
-        return len(cells) + len(changes.users)
+        if with_users:
+            self._users_due = now + self._user_seconds
+            for one in changes:
+                self._processor.update(one.partition, _shrink)
+        return written
 
-    def _write(self, shard: str, cells: Sequence[WindowCell], users: Sequence[UserState], covered: float) -> None:
+    def _write(self, changes: Sequence[_Changes], now: float, with_users: bool) -> int:
+        cells = [cell for one in changes for cell in one.cells]
+        for one in changes:
+            cells += self._recovery.recompute(one.partition, one.stale, one.version)
         if cells:
             lines = encode_lines(cells)
             self._warehouse.insert_lines("windows", lines)
             self._emit(lines)
-        if users:
-            self._warehouse.insert_lines("user_state", encode_lines(users))
-        if cells or users:
-            checkpoint = CheckpointRow("processor", shard, covered, int(self._clock.now() * 1000))
-            self._warehouse.insert_lines("checkpoints", encode_lines([checkpoint]))
+        self._warehouse.insert_lines("user_state", b"".join(one.user_lines for one in changes))
+        if with_users and (cells or any(one.users for one in changes)):
+            version = int(now * 1000)
+            rows = [CheckpointRow("processor", one.shard, one.covered, version) for one in changes]
+            self._warehouse.insert_lines("checkpoints", encode_lines(rows))
+        return len(cells) + sum(len(one.users) for one in changes)
+
+    def _put_back(self, changes: _Changes, now: float) -> None:
+        def put_back(state: PartitionState) -> None:
+            state.windows.touch(changes.cells, now)
+            state.windows.mark_stale(changes.stale, now)
+            state.users.touch(changes.users)
+
+        self._processor.update(changes.partition, put_back)
+
+
+def _take(state: PartitionState, now: float, with_users: bool) -> _Changes:
+    cells = state.windows.take_changed(now)
+    users = state.users.take_changed(int(now * 1000)) if with_users else []
+    stale = state.windows.take_stale(now)
+    waiting = state.windows.stale_since()
+    covered = now if waiting is None else min(now, waiting)
+    version = state.windows.next_version(now)
+    return _Changes(state.partition, state.shard, cells, users, encode_lines(users), stale, covered, version)
+
+
+def _shrink(state: PartitionState) -> None:
+    state.users.shrink()

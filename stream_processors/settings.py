@@ -25,7 +25,8 @@ class ProcessorSettings(BaseModel):
     hot_minutes: int = Field(
         15, ge=6, le=120, description="Minutes of windows counted in memory; older ones are recomputed."
     )
-    flush_seconds: float = Field(1.0, gt=0, le=60, description="Seconds between flushes of windows and user states.")
+    flush_seconds: float = Field(1.0, gt=0, le=60, description="Seconds between flushes of windows.")
+    user_flush_seconds: float = Field(5.0, gt=0, le=300, description="Seconds between flushes of user states.")
     stall_seconds: float = Field(
         120.0, gt=0, description="A worker that holds a batch for longer than this ends itself."
     )

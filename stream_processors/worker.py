@@ -65,6 +65,7 @@ class Worker:
             ports.flush_warehouse,
             lambda lines: ports.emit.emit(topics.ROLLUPS, lines),
             ports.clock,
+            user_seconds=settings.user_flush_seconds,
         )
 
     def routes(self) -> tuple[Route, ...]:
@@ -128,10 +129,10 @@ class Worker:
         """Load the state of newly assigned partitions at once, so that recovery does not wait for their next event."""
         self._retry("assign", lambda: self.processor.assign(partitions))
 
-    def flush(self) -> None:
-        """One flush; a passing fault is logged and left for the next."""
+    def flush(self, *, everything: bool = False) -> None:
+        """One flush; a passing fault is logged and left for the next. `everything`: user states, too, at once."""
         try:
-            self._flusher.flush()
+            self._flusher.flush(everything=everything)
         except Retryable as error:
             self._metrics.retried("flush")
             log.warning("flush put off: %s", error)
