@@ -84,6 +84,21 @@ def test_link_of_a_notification_leads_to_its_alert(window: Browser, mock: Mock) 
     window.wait("return document.querySelector('#alerts .note')?.innerText.includes('no alert nowhere')")
 
 
+def test_link_to_a_campaign_marks_its_row(window: Browser, mock: Mock) -> None:
+    """`/#/campaigns/ID` shows that campaign although it is not among the first ten."""
+    window.open(mock("busy"))
+    window.wait("return document.querySelectorAll('#campaigns tbody tr').length === 10")
+    shown = window.run("return [...document.querySelectorAll('#campaigns tbody td:first-child')].map(e => e.title)")
+    window.run("document.querySelector('#campaigns .below').click()")
+    window.wait("return document.querySelectorAll('#campaigns tbody tr').length === 12")
+    every = window.run("return [...document.querySelectorAll('#campaigns tbody td:first-child')].map(e => e.title)")
+    window.run("document.querySelector('#campaigns .below').click()")
+    last = next(campaign for campaign in every if campaign not in shown)
+    window.run("location.hash = `#/campaigns/${arguments[0]}`", last)
+    window.wait("return document.activeElement?.className === 'marked'")
+    assert window.run("return document.activeElement.cells[0].title") == last
+
+
 def test_formula_and_numerator_open_with_the_keyboard_and_close_with_escape(window: Browser, mock: Mock) -> None:
     """Every card explains itself."""
     window.open(mock("busy"))

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bandPath, extent, linear, linePath, nearest, niceCeil, stack, valueTicks } from "../src/charts/scale";
+import { bandPath, extent, linear, linePath, nearest, niceCeil, stack, thin, valueTicks } from "../src/charts/scale";
 
 const same = (value: number): number => value;
 
@@ -38,4 +38,12 @@ test("scales survive an empty domain and extents skip what is unknown", () => {
   assert.equal(extent([null]), null);
   assert.equal(nearest([0, 10, 20], 14), 1);
   assert.equal(nearest([], 1), -1);
+});
+
+test("thinning keeps the newest point and stays within the limit", () => {
+  const points = Array.from({ length: 1001 }, (_, i) => i);
+  const kept = thin(points, 100);
+  assert.ok(kept.length <= 100);
+  assert.equal(kept.at(-1), 1000);
+  assert.deepEqual(thin([1, 2], 100), [1, 2]);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compact, integer, metricValue, money, rate, seconds, share } from "../src/format/number";
 import { ago, timeTicks, toSeconds } from "../src/format/time";
-import { plural, shortId, words } from "../src/format/words";
+import { plural, shortId, shortIds, words } from "../src/format/words";
 
 test("an unknown value is a dash, never a zero", () => {
   for (const text of [integer(null), compact(undefined), money(null), seconds(Number.NaN), rate(Infinity), share(null)]) assert.equal(text, "–");
@@ -71,6 +71,7 @@ test("identifiers become words and long ones stay recognisable", () => {
   assert.equal(words(""), "");
   assert.equal(shortId("3fa1c2d4-7c1e-4b0a-9d2f-a0b1c2d3e4f5"), "3fa1c2d4…e4f5");
   assert.equal(shortId("u-048213"), "u-048213");
+  assert.equal(shortIds("cbeb74d3-97cf-4a4f-8b0b-f5c8c5ad980e has spent 116 %"), "cbeb74d3…980e has spent 116 %");
   assert.equal(plural(1, "alert"), "alert");
   assert.equal(plural(0, "alert"), "alerts");
 });

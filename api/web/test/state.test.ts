@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Alert, Metric, MetricDefinition, Pipeline } from "../src/api/types";
 import { safeLink } from "../src/components/alert_row";
 import { evidenceRows, measured } from "../src/components/evidence";
-import { alertInFragment } from "../src/state/linked";
+import { targetInFragment } from "../src/state/address";
 import { whatHappened } from "../src/components/anomalies";
 import { healthyText, standing } from "../src/components/kpi_words";
 import { cardIds, columnIds, coversRange, leaderboard, sortRows, sparkPoints, trend } from "../src/state/metrics";
@@ -158,9 +158,10 @@ test("evidence opens one level, tells moments from numbers, and knows an anomaly
   assert.equal(measured({ value: 1, threshold: 2 }), null);
 });
 
-test("an address names an alert", () => {
-  assert.equal(alertInFragment("#/alerts/d96d0da2-afcb"), "d96d0da2-afcb");
-  for (const other of ["", "#key=x", "#/alerts/", "#/alerts/a/b", "#/alerts/%zz"]) assert.equal(alertInFragment(other), null);
+test("an address names an alert or a campaign", () => {
+  assert.deepEqual(targetInFragment("#/alerts/d96d0da2-afcb"), { kind: "alerts", id: "d96d0da2-afcb" });
+  assert.deepEqual(targetInFragment("#/campaigns/a%20b"), { kind: "campaigns", id: "a b" });
+  for (const other of ["", "#key=x", "#/alerts/", "#/alerts/a/b", "#/alerts/%zz", "#/users/1"]) assert.equal(targetInFragment(other), null);
 });
 
 test("links from data cannot run scripts or leave the scheme", () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { backoffDelay } from "../src/api/backoff";
 import { api, ApiError, problemMessage, queryString } from "../src/api/client";
+import { limiter } from "../src/api/limit";
 import { sseParser, type SseMessage } from "../src/api/sse";
 
 function parse(...pieces: string[]): { messages: SseMessage[]; beats: number; retry: number | null } {
@@ -75,4 +76,27 @@ test("a failing read is an ApiError with a sentence for people", async () => {
   await assert.rejects(away.alerts(), { message: "The API cannot be reached." });
   const page = api("k", (async () => new Response("<html>")) as typeof fetch);
   await assert.rejects(page.evaluations(), { message: "The API's answer is not JSON." });
+});
+
+test("reads queue behind a limit, in order, and a failure frees its place", async () => {
+  const limited = limiter(2);
+  const begun: number[] = [];
+  const ends: (() => void)[] = [];
+  const call = (i: number) => limited(() => {
+    begun.push(i);
+    return new Promise<number>((done, fail) => ends.push(() => (i === 0 ? fail(new Error("no")) : done(i))));
+  });
+  const calls = [0, 1, 2, 3].map(call);
+  await Promise.resolve();
+  assert.deepEqual(begun, [0, 1]);
+  ends[0]!();
+  await assert.rejects(calls[0]!, /no/);
+  await new Promise((next) => setTimeout(next, 0));
+  assert.deepEqual(begun, [0, 1, 2]);
+  ends[1]!();
+  ends[2]!();
+  assert.deepEqual(await Promise.all(calls.slice(1, 3)), [1, 2]);
+  await new Promise((next) => setTimeout(next, 0));
+  ends[3]!();
+  assert.equal(await calls[3], 3);
 });

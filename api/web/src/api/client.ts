@@ -1,8 +1,12 @@
 /** Reads and actions over the API. Every failure is an ApiError that says what to do, never a bare exception. */
 
+import { limiter } from "./limit";
 import type { Alert, Anomaly, ChurnRisk, Metric, MetricDefinition, ModelEvaluation, Pipeline, UserChurn } from "./types";
 
 export const BASE = "/api/v1/analytics";
+
+/** Reads at a time. Browsers open six connections to a server, and the live stream and actions need theirs. */
+const AT_ONCE = 4;
 
 export class ApiError extends Error {
   constructor(
@@ -35,7 +39,8 @@ export interface Api {
 }
 
 export function api(key: string, fetcher: typeof fetch = (input, init) => fetch(input, init)): Api {
-  const get = <T>(path: string, query: Query = {}): Promise<T> => request<T>(fetcher, key, "GET", path + queryString(query));
+  const limited = limiter(AT_ONCE);
+  const get = <T>(path: string, query: Query = {}): Promise<T> => limited(() => request<T>(fetcher, key, "GET", path + queryString(query)));
   return {
     key,
     dictionary: async () => (await get<{ metrics: MetricDefinition[] }>("/metrics")).metrics,

@@ -56,6 +56,12 @@ export function linePath(points: readonly Point[], x: Scale, y: Scale): string {
   return path;
 }
 
+/** At most about `most` of many points, evenly taken, the newest always among them. */
+export function thin<T>(points: readonly T[], most: number): T[] {
+  const step = Math.max(1, Math.ceil(points.length / most));
+  return points.filter((_, i) => (points.length - 1 - i) % step === 0);
+}
+
 /** The closed area between an upper and a lower edge over the same moments. */
 export function bandPath(at: readonly number[], upper: readonly number[], lower: readonly number[], x: Scale, y: Scale): string {
   if (at.length === 0) return "";

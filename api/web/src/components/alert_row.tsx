@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Alert } from "../api/types";
 import { known } from "../format/number";
 import { ago, moment, toSeconds } from "../format/time";
-import { words } from "../format/words";
+import { shortIds, words } from "../format/words";
 import { useNow } from "../state/clock";
 import { Evidence, measured, plain } from "./evidence";
 
@@ -35,7 +35,9 @@ export function AlertRow({ alert, linked, act }: Props) {
     >
       <div class="row-head">
         <span class={`badge ${open ? alert.severity : ""}`}>{words(alert.severity)}</span>
-        <span class="row-title">{alert.title}</span>
+        <span class="row-title" title={alert.title}>
+          {shortIds(alert.title)}
+        </span>
         <Actions alert={alert} act={act} />
       </div>
       <Meta alert={alert} />
@@ -67,7 +69,7 @@ function Meta({ alert }: Pick<Props, "alert">) {
     <div class="row-meta">
       <span title={moment(raised)}>raised {ago(raised, now)}</span>
       <Reading alert={alert} />
-      {alert.subject && <span>{alert.subject.replace(":", ": ")}</span>}
+      {alert.subject && <span title={alert.subject}>{shortIds(alert.subject).replace(":", ": ")}</span>}
       {alert.state === "acknowledged" && <span>acknowledged{alert.acknowledged_by ? ` by ${alert.acknowledged_by}` : ""}</span>}
       {alert.state === "resolved" && <span>resolved {ago(toSeconds(alert.resolved_at), now)}</span>}
       {safeLink(alert.link) && !alert.link.endsWith(alert.alert_id) && <a href={alert.link}>Details</a>}

@@ -40,7 +40,7 @@ export function Alerts({ api }: { readonly api: Api }) {
       about={alerts.value && (open > 0 ? `${open} open` : "none open")}
       aside={
         list.length > 0 && (
-          <span class="quiet">
+          <span class="quiet keys">
             <kbd>A</kbd> acknowledge <kbd>R</kbd> resolve
           </span>
         )

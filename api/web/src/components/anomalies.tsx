@@ -3,7 +3,7 @@
 import type { Anomaly } from "../api/types";
 import { decimals, integer, known, metricValue } from "../format/number";
 import { ago, moment, rangeInfo, toSeconds } from "../format/time";
-import { words } from "../format/words";
+import { shortIds, words } from "../format/words";
 import { useNow } from "../state/clock";
 import { metricName, metricUnit } from "../state/metrics";
 import { useSelect } from "../state/store";
@@ -53,7 +53,7 @@ function Row({ anomaly }: { readonly anomaly: Anomaly }) {
         <span>
           expected <b>{metricValue(anomaly.expected, unit)}</b>, got <b>{metricValue(anomaly.actual, unit)}</b>
         </span>
-        {anomaly.dimension && <span>{anomaly.dimension}</span>}
+        {anomaly.dimension && <span title={anomaly.dimension}>{shortIds(anomaly.dimension)}</span>}
         <span title={moment(bucket)}>{ago(bucket, now)}</span>
         <span title={known(anomaly.score) ? `score ${decimals(anomaly.score, 2)}` : ""}>{words(anomaly.detector)}</span>
       </div>

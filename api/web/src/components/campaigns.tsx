@@ -1,11 +1,12 @@
 /** Campaigns side by side, sortable by any metric. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { MetricDefinition } from "../api/types";
 import { known, metricValue } from "../format/number";
 import { rangeInfo } from "../format/time";
 import { shortId } from "../format/words";
 import { columnIds, metricName, metricUnit, sortRows, type Row } from "../state/metrics";
+import { useTarget } from "../state/address";
 import { useSelect } from "../state/store";
 import { Down, Up } from "./icons";
 import { Empty, Loading, Panel, Unread } from "./panel";
@@ -31,16 +32,20 @@ export function Campaigns() {
   const [sorting, setSorting] = useState<Sorting>({ by: "roas", descending: true });
   const [all, setAll] = useState(false);
   const rows = board.value?.filter((row) => row.group !== "") ?? [];
+  const target = useTarget("campaigns");
+  const sorted = sortRows(rows, sorting.by, sorting.descending);
+  const everything = all || sorted.findIndex((row) => row.group === target) >= FIRST;
+  const absent = target !== null && board.value !== null && !rows.some((row) => row.group === target);
   return (
-    <Panel id="campaigns" title="Campaigns" about={`last ${rangeInfo(range).label}`} span={8} error={board.value && board.error}>
+    <Panel id="campaigns" title="Campaigns" about={`last ${rangeInfo(range).label}`} span={8} error={absent ? `Campaign ${shortId(target)} was not active in this range.` : board.value && board.error}>
       {rows.length > 0 ? (
         <>
           <div class="scroll" role="region" aria-label="Campaign table" tabIndex={0}>
-            <Table rows={sortRows(rows, sorting.by, sorting.descending).slice(0, all ? undefined : FIRST)} sorting={sorting} sort={setSorting} all={rows} />
+            <Table rows={everything ? sorted : sorted.slice(0, FIRST)} target={target} sorting={sorting} sort={setSorting} all={rows} />
           </div>
           {rows.length > FIRST && (
-            <button type="button" class="button small below" onClick={() => setAll(!all)}>
-              {all ? `Show the first ${FIRST}` : `Show all ${rows.length}`}
+            <button type="button" class="button small below" onClick={() => setAll(!everything)}>
+              {everything ? `Show the first ${FIRST}` : `Show all ${rows.length}`}
             </button>
           )}
         </>
@@ -58,13 +63,20 @@ export function Campaigns() {
 interface TableProps {
   readonly rows: readonly Row[];
   readonly all: readonly Row[];
+  /** The campaign that the page's address names: it is marked and takes the focus. */
+  readonly target: string | null;
   readonly sorting: Sorting;
   readonly sort: (sorting: Sorting) => void;
 }
 
-function Table({ rows, all, sorting, sort }: TableProps) {
+function Table({ rows, all, target, sorting, sort }: TableProps) {
   const dictionary = useSelect((state) => state.dictionary);
   const columns = columnIds(dictionary);
+  const marked = useRef<HTMLTableRowElement>(null);
+  const there = rows.some((row) => row.group === target);
+  useEffect(() => {
+    if (there) marked.current?.focus();
+  }, [target, there]);
   const top = Math.max(0, ...all.map((row) => row.values["revenue"] ?? 0));
   return (
     <table>
@@ -78,7 +90,7 @@ function Table({ rows, all, sorting, sort }: TableProps) {
       </thead>
       <tbody>
         {rows.map((row, i) => (
-          <tr key={row.group}>
+          <tr key={row.group} {...(row.group === target ? { ref: marked, class: "marked", tabIndex: -1 } : {})}>
             <td title={row.group}>
               <span class="rank">{i + 1}</span>
               {shortId(row.group)}

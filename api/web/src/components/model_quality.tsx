@@ -3,11 +3,13 @@
 import { LineChart } from "../charts/line_chart";
 import type { ModelEvaluation } from "../api/types";
 import { decimals, integer } from "../format/number";
+import { thin } from "../charts/scale";
 import { toSeconds } from "../format/time";
 import { words } from "../format/words";
 import { useSelect } from "../state/store";
 import { Empty, Loading, Panel, Unread } from "./panel";
 
+const MOST_POINTS = 160;
 const NAMES: Readonly<Record<string, string>> = { log_loss: "Log loss", brier: "Brier", calibration_error: "Calibration error" };
 
 export function ModelQuality() {
@@ -43,6 +45,7 @@ function Model({ model }: { readonly model: ModelEvaluation }) {
     .filter((item) => item.metric === "auc")
     .map((item) => ({ at: toSeconds(item.as_of) ?? 0, value: item.value }))
     .sort((a, b) => a.at - b.at);
+  const drawn = thin(points, MOST_POINTS);
   const low = Math.min(0.5, ...points.map((point) => Math.floor((point.value - 0.02) * 10) / 10));
   const others = Object.entries(model.metrics).filter(([name]) => NAMES[name]);
   return (
@@ -68,7 +71,7 @@ function Model({ model }: { readonly model: ModelEvaluation }) {
           </div>
         </dl>
       </div>
-      <LineChart points={points} height={150} label={`${modelName(model.model)}, AUC over time`} reference={{ value: 0.5, name: "chance" }} range={[Math.max(0, low), 1]} />
+      <LineChart points={drawn} height={150} label={`${modelName(model.model)}, AUC over time`} reference={{ value: 0.5, name: "chance" }} range={[Math.max(0, low), 1]} />
     </div>
   );
 }

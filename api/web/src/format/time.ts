@@ -6,15 +6,18 @@ export interface RangeInfo {
   readonly id: Range;
   readonly label: string;
   readonly seconds: number;
+  /** Its start, and the start of the period before it, in the words of the API. */
+  readonly start: string;
+  readonly before: string;
   /** Bucket width of the small charts, in the words of the API. */
   readonly interval: string;
 }
 
 export const RANGES: readonly RangeInfo[] = [
-  { id: "1h", label: "hour", seconds: 3600, interval: "5m" },
-  { id: "24h", label: "24 hours", seconds: 86_400, interval: "hour" },
-  { id: "7d", label: "7 days", seconds: 7 * 86_400, interval: "day" },
-  { id: "30d", label: "30 days", seconds: 30 * 86_400, interval: "day" },
+  { id: "1h", label: "hour", seconds: 3600, start: "-1h", before: "-2h", interval: "5m" },
+  { id: "24h", label: "24 hours", seconds: 86_400, start: "-24h", before: "-48h", interval: "hour" },
+  { id: "7d", label: "7 days", seconds: 7 * 86_400, start: "-7d", before: "-14d", interval: "day" },
+  { id: "30d", label: "30 days", seconds: 30 * 86_400, start: "-30d", before: "-60d", interval: "day" },
 ];
 
 export function rangeInfo(range: Range): RangeInfo {

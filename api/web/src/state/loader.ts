@@ -48,7 +48,7 @@ export function startLoader(key: string, store: Store, signedOut: (message: stri
   };
 }
 
-/** `stale` holds what the stream marked as moved; it is read again and emptied. */
+/** In the order in which a page that opens asks. `stale` holds what the stream marked as moved; it is read again and emptied. */
 function jobs(read: Reader, stale: Set<string>): Job[] {
   const refresh = (): Promise<unknown> => {
     const moved = [...stale];
@@ -56,16 +56,16 @@ function jobs(read: Reader, stale: Set<string>): Job[] {
     return Promise.all(moved.map((what) => (what === "anomalies" ? read.anomalies() : read.value(what))));
   };
   return [
-    { every: 3, run: refresh },
-    { every: 15, ranged: true, run: read.cards },
-    { every: 120, ranged: true, run: read.previous },
-    { every: 5, run: read.rates },
     { every: 5, ranged: true, run: read.pipeline },
-    { every: 30, ranged: true, run: read.campaigns },
     { every: 20, run: read.alerts },
+    { every: 30, ranged: true, run: read.cards },
+    { every: 5, run: read.rates },
     { every: 30, ranged: true, run: read.anomalies },
     { every: 60, run: read.churn },
-    { every: 60, run: read.evaluations },
+    { every: 60, ranged: true, run: read.campaigns },
+    { every: 300, run: read.evaluations },
+    { every: 300, ranged: true, run: read.previous },
+    { every: 3, run: refresh },
   ];
 }
 

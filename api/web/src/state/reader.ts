@@ -1,7 +1,7 @@
 /** Reads from the API into the store. A failed read leaves its message there and the last good value in place. */
 
 import type { Api } from "../api/client";
-import { rangeInfo } from "../format/time";
+import { rangeInfo, type RangeInfo } from "../format/time";
 import { now } from "./clock";
 import { cardIds, columnIds, leaderboard } from "./metrics";
 import type { ResourceName } from "./model";
@@ -29,9 +29,9 @@ export interface Reader {
 }
 
 export function reader(client: Api, store: Store, message: (error: unknown) => string): Reader {
-  const seconds = (): number => rangeInfo(store.get().range).seconds;
+  const range = (): RangeInfo => rangeInfo(store.get().range);
   const shown = (): string[] => cardIds(store.get().dictionary);
-  const start = (): string => `-${seconds()}s`;
+  const start = (): string => range().start;
 
   async function load<T>(name: ResourceName, read: () => Promise<T>): Promise<void> {
     const { range } = store.get();
@@ -52,7 +52,7 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
   }
 
   async function full(id: string): Promise<object> {
-    const current = await client.metric(id, { start: start(), interval: rangeInfo(store.get().range).interval });
+    const current = await client.metric(id, { start: start(), interval: range().interval });
     return { current, series: current.series };
   }
 
@@ -60,7 +60,7 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
     cards: () => Promise.all(shown().map((id) => card(id, () => full(id)))),
     value: (id) => card(id, async () => ({ current: await client.metric(id, { start: start() }) })),
     previous: () =>
-      Promise.all(shown().map((id) => card(id, async () => ({ previous: await client.metric(id, { start: `-${2 * seconds()}s`, end: start() }) })))),
+      Promise.all(shown().map((id) => card(id, async () => ({ previous: await client.metric(id, { start: range().before, end: start() }) })))),
     rates: () => load("rates", () => readRates(client)),
     pipeline: () => load("pipeline", () => client.pipeline(start())),
     campaigns: () => load("leaderboard", () => readCampaigns(client, columnIds(store.get().dictionary), start())),
