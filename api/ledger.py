@@ -38,6 +38,7 @@ class Sums:
     duplicates: int = 0
     late: int = 0
     stored: int = 0
+    dead_letters: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
 
     def add(self, stage: str, reason: str, n: int) -> None:
@@ -51,6 +52,8 @@ class Sums:
                 self.duplicates += n
             case "late":
                 self.late += n
+            case "dead_letter":
+                self.dead_letters += n
             case "rejected":
                 self.rejected[reason] = self.rejected.get(reason, 0) + n
 
@@ -62,6 +65,7 @@ class Sums:
             self.duplicates + other.duplicates,
             self.late + other.late,
             self.stored + other.stored,
+            self.dead_letters + other.dead_letters,
             {reason: self.rejected.get(reason, 0) + other.rejected.get(reason, 0) for reason in sorted(reasons)},
         )
 
@@ -71,11 +75,16 @@ class Sums:
         return max(self.accepted, self.received - sum(self.rejected.values()))
 
     @property
+    def settled(self) -> int:
+        """Accepted events whose fate is known: stored, a duplicate, or refused by the warehouse and kept aside."""
+        return self.stored + self.duplicates + self.dead_letters
+
+    @property
     def completeness(self) -> float:
         """Percent of the expected events that are there; 100 where none are expected."""
         if self.expected <= 0:
             return 100.0
-        return min(100.0, 100 * (self.stored + self.duplicates) / self.expected)
+        return min(100.0, 100 * (self.settled - self.dead_letters) / self.expected)
 
 
 @dataclass

@@ -63,7 +63,8 @@ def throughput(count: int, size: int) -> None:
         rows = Warehouse(house.url)
         command = [sys.executable, "-m", "deploy.cli", "process", "--role", "events"]
         worker = spawn(command, folder / "worker.log", env=child_environment(settings))
-        began, stored, before = 0.0, 0, [0.0, 0.0, 0.0]
+        began, stored, first = 0.0, 0, 0
+        before = [(0.0, 0.0)] * 3
         processes = [psutil.Process(p.pid) for p in (worker, house.process, kafka.process)]
         while stored < count:
             time.sleep(0.1)
@@ -75,7 +76,7 @@ def throughput(count: int, size: int) -> None:
         moved = count - first
         print(f"throughput: {moved / took:,.0f} events/s from Kafka to queryable rows ({moved:,} in {took:.1f} s)")
         for name, process, cpu in zip(("worker", "warehouse", "broker"), processes, before, strict=True):
-            used = sum(process.cpu_times()[:2]) - cpu
+            used = sum(process.cpu_times()[:2]) - sum(cpu[:2])
             memory = process.memory_info().rss / 2**20
             print(
                 f"  {name:9} {used:6.1f} CPU s, {moved / max(used, 0.01):>9,.0f} events a CPU second, {memory:,.0f} MiB"

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS events
     late_arrival  Bool MATERIALIZED NOT backfill AND received_at - timestamp > 86400,
     INDEX by_event_id event_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX by_inserted_at inserted_at TYPE minmax GRANULARITY 1
+    INDEX by_inserted_at inserted_at TYPE minmax GRANULARITY 1,
+    INDEX by_received_at received_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(timestamp)

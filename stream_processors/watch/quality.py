@@ -80,7 +80,8 @@ class Quality:
                 {_stage("received", start, "settled_received", settled)},
                 {_stage("accepted", start, "settled_accepted", settled)},
                 {_stage("rejected", start, "settled_rejected", settled)},
-                {_stage("duplicate", start, "settled_duplicate", settled)}
+                {_stage("duplicate", start, "settled_duplicate", settled)},
+                {_stage("dead_letter", start, "settled_dead", settled)}
             FROM ledger FINAL WHERE minute >= {min(expected)} AND tenant != '' GROUP BY tenant""")
         stored = self._stored(start, settled) if "ledger_difference_events" in wanted else {}
         return [reading for row in rows for reading in _ledger_readings(row, wanted, window, now, stored)]
@@ -161,6 +162,10 @@ _ROW_SHARES: Final = {
 }
 
 
+SLOW_SIGNALS: Final = frozenset({*_ROW_SHARES, "ledger_difference_events", f"{METRIC_PREFIX}budget_utilization"})
+"""Signals that read rows of `events`: asked less often than those of the ledger."""
+
+
 def _stage(stage: str, start: float, name: str = "", end: float | None = None) -> str:
     before = "" if end is None else f" AND minute < {int(end) // 60 * 60}"
     first = int(start) // 60 * 60
@@ -188,7 +193,7 @@ def _ledger_readings(
 
 
 def _difference(row: Mapping[str, Any], counts: Mapping[str, int], stored: int, window: float, now: float) -> Reading:
-    lost = counts["settled_accepted"] - counts["settled_duplicate"] - stored
+    lost = counts["settled_accepted"] - counts["settled_duplicate"] - counts["settled_dead"] - stored
     undecided = counts["settled_received"] - counts["settled_accepted"] - counts["settled_rejected"]
     value = abs(lost) + max(0, undecided)
     evidence = {"accepted_minus_stored_minus_duplicates": lost, "received_minus_decided": undecided, "stored": stored}

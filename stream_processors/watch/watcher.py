@@ -34,7 +34,7 @@ from stream_processors.settings import ProcessorSettings, WatcherSettings
 from stream_processors.sql import Roles, moment
 from stream_processors.watch.board import Board
 from stream_processors.watch.metric_readings import metric_readings
-from stream_processors.watch.quality import Quality
+from stream_processors.watch.quality import SLOW_SIGNALS, Quality
 from stream_processors.watch.series import HISTORY_SECONDS, history, points
 
 log = logging.getLogger("headrace.watcher")
@@ -82,7 +82,7 @@ class Watcher:
         self._decoder = msgspec.json.Decoder(WindowCell)
         self._lock = threading.Lock()
         self._old: tuple[float, float] | None = None
-        self._slow_readings: list[Reading] = []
+        self._quality_readings: dict[str, list[Reading]] = {}
         self._due: dict[str, float] = {}
         self._actions_since = 0.0
         self._ended: list[Transition] = []
@@ -149,21 +149,32 @@ class Watcher:
         for row in found.rows:
             if row["severity"] in ("critical", "warning"):
                 readings.append(_anomaly_reading(row))
-        self._tell([*ended, *self._engine.observe([*readings, *self._slow_readings], now)])
+        self._tell([*ended, *self._engine.observe([*readings, *self._known_quality()], now)])
         tenants = {row["anomaly_id"]: row["tenant"] for row in found.rows}
         for event in found.events:
             self._outbox.publish(tenants[event["properties"]["anomaly_id"]], [event])
         self._outbox.send()
         self._fold_actions(now)
-        if self._is_due("quality", self._settings.quality_seconds, now):
-            self._slow_readings = self._quality.readings(self._rules.needed(), now)
-            if self._is_due("quality rows", QUALITY_ROW_SECONDS, now):
-                rows = self._quality.rows(self._slow_readings, now)
-                self._ports.warehouse.insert_lines("data_quality", encode_lines(rows))
+        self._read_quality(now)
         if self._is_due("snapshot", SNAPSHOT_SECONDS, now):
             with self._lock:
                 self._anomalies.snapshot(now)
             self._metrics.state({"cells": len(self._board), "series": self._anomalies.series})
+
+    def _read_quality(self, now: float) -> None:
+        """Refresh the readings that are asked of the warehouse, the costly ones less often."""
+        needed = self._rules.needed()
+        slow = {one for one in needed if one[0] in SLOW_SIGNALS}
+        if self._is_due("slow quality", 2 * self._settings.quality_seconds, now):
+            self._quality_readings["slow"] = self._quality.readings(slow, now)
+        if self._is_due("quality", self._settings.quality_seconds, now):
+            self._quality_readings["fast"] = self._quality.readings(needed - slow, now)
+            if self._is_due("quality rows", QUALITY_ROW_SECONDS, now):
+                rows = self._quality.rows(self._known_quality(), now)
+                self._ports.warehouse.insert_lines("data_quality", encode_lines(rows))
+
+    def _known_quality(self) -> list[Reading]:
+        return [reading for readings in self._quality_readings.values() for reading in readings]
 
     def _tell(self, transitions: Sequence[Transition]) -> None:
         """Store incidents, then tell the channels: an alert that was sent is one that can be found."""
