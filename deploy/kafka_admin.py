@@ -78,6 +78,19 @@ def _partitions(
             clock.sleep(0.1)
 
 
+def partitions(bootstrap: str, wanted: Iterable[Topic], *, timeout: float = 3.0) -> dict[str, int] | None:
+    """Partition counts of those of `wanted` that exist; None when the broker does not answer within `timeout` s."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 0})
+    try:
+        found = admin.list_topics(timeout=timeout).topics
+    except KafkaException:
+        return None
+    return {topic.name: len(found[topic.name].partitions) for topic in wanted if topic.name in found}
+
+
 def lag(bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.0) -> dict[str, int]:
     """Records that `group` has not committed, by topic. Raises Retryable when the broker does not answer."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
