@@ -49,18 +49,22 @@ class Api:
 
 
 def ledger_lines(pipeline: Mapping[str, Any], tally: Tally, uncertain: int, *, own: bool = True) -> list[Line]:
-    """The pipeline object against the tally. `own`: its own events (predictions, anomalies) count too."""
+    """The pipeline object against the tally.
+
+    `own`: its own events (predictions, anomalies) count too, and it may say one of them again under the same id.
+    """
     rejected = pipeline["rejected"]
     lost = pipeline["received"] - pipeline["accepted"] - sum(rejected.values())
     unstored = pipeline["accepted"] - pipeline["stored"] - pipeline["duplicates"]
     good = tally.fates[ACCEPTED] + tally.fates[LATE] + tally.fates[DUPLICATE]
     spare = float("inf") if own else uncertain
+    said_again = max(0, pipeline["stored"] - tally.stored) if own else 0
     lines = [
         Line("received - accepted - rejected", 0, lost),
         Line("accepted - stored - duplicates", 0, unstored),
         Line("accepted", good, pipeline["accepted"], spare),
         Line("stored", tally.stored, pipeline["stored"], float("inf") if own else 0),
-        Line("duplicates", tally.fates[DUPLICATE], pipeline["duplicates"], uncertain),
+        Line("duplicates", tally.fates[DUPLICATE], pipeline["duplicates"], uncertain + said_again),
         Line("late", tally.fates[LATE], pipeline["late"]),
     ]
     reasons = sorted(rejected.keys() | tally.reasons.keys())
@@ -94,6 +98,13 @@ def metric_lines(api: Api, tally: Tally, start: str, end: str) -> list[Line]:
     return lines
 
 
+def type_lines(api: Api, tally: Tally, start: str, end: str) -> list[Line]:
+    """Stored events of every type that the simulator sends, exactly."""
+    answer = api.get("/metrics/events", start=start, end=end, group_by="event_type", limit=100)
+    found = {group["group"]: group["value"] for group in answer["groups"]}
+    return [Line(f"stored {name}", wanted, found.get(name, 0)) for name, wanted in sorted(tally.types.items())]
+
+
 class Comparison:
     """Asks until the answers are right, or `patience` seconds are over: the last events need a moment to arrive."""
 
@@ -107,7 +118,7 @@ class Comparison:
             pipeline = self._api.get("/pipeline", start=received[0], end=received[1])
             found = ledger_lines(pipeline, tally, uncertain)
             if all(line.right for line in found):
-                found += metric_lines(self._api, tally, *happened)
+                found += metric_lines(self._api, tally, *happened) + type_lines(self._api, tally, *happened)
             if all(line.right for line in found) or self._clock.monotonic() >= until:
                 return found
             self._clock.sleep(0.5)
