@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,16 @@ class ChdbWarehouse:
                     self.command(statement)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.query_bytes(sql, "JSONEachRow").splitlines()]
+        """Rows; DateTime columns as Unix seconds, as the real client gives them."""
+        lines = self.query_bytes(sql, "JSONCompactEachRowWithNamesAndTypes").splitlines()
+        if not lines:
+            return []
+        names, types, *rows = (json.loads(line) for line in lines)
+        times = [n for n, kind in enumerate(types) if "DateTime" in kind]
+        for row in rows:
+            for n in times:
+                row[n] = row[n] and datetime.fromisoformat(row[n]).replace(tzinfo=UTC).timestamp()
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def query_bytes(self, sql: str, fmt: str) -> bytes:
         self._chdb.query(f"USE {self.database}")
