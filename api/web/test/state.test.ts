@@ -8,7 +8,7 @@ import { whatHappened } from "../src/components/anomalies";
 import { healthyText, standing } from "../src/components/kpi_words";
 import { cardIds, columnIds, coversRange, leaderboard, sortRows, sparkPoints, trend } from "../src/state/metrics";
 import { initialState, reduce } from "../src/state/model";
-import { OTHER, ratesFrom, trail } from "../src/state/rates";
+import { assignColours, OTHER, ratesFrom, trail } from "../src/state/rates";
 import { keyFromFragment } from "../src/state/session";
 
 const T0 = Date.UTC(2026, 10, 21, 9) / 1000;
@@ -187,4 +187,10 @@ test("the cards and columns are those that the taxonomy of the key has", () => {
   const some = new Map(["cpc", "events", "ctr", "roas"].map((id) => [id, definition({ id, dimensions: id === "roas" ? ["campaign_id"] : [] })]));
   assert.deepEqual(cardIds(some), ["roas", "ctr", "cpc"]);
   assert.deepEqual(columnIds(some), ["roas"]);
+});
+
+test("event types keep their colours and never share one", () => {
+  const first = assignColours(new Map(), ["a", "b", "c"], 7);
+  assert.deepEqual([...first], [["a", 0], ["b", 1], ["c", 2]]);
+  assert.deepEqual(new Map(assignColours(first, ["d", "c", "a"], 7)), new Map([["c", 2], ["a", 0], ["d", 1]]));
 });

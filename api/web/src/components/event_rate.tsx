@@ -7,7 +7,7 @@ import { known, rate } from "../format/number";
 import { words } from "../format/words";
 import { useNow } from "../state/clock";
 import { RATE_SPAN } from "../state/reader";
-import { OTHER, type Rates } from "../state/rates";
+import { assignColours, OTHER, type Rates } from "../state/rates";
 import { useSelect } from "../state/store";
 import { Empty, Loading, Panel, Unread } from "./panel";
 
@@ -42,7 +42,9 @@ function Throughput() {
 
 function Chart({ rates }: { readonly rates: Rates }) {
   const now = useNow();
-  const colour = useColours();
+  const given = useRef<ReadonlyMap<string, number>>(new Map());
+  given.current = assignColours(given.current, rates.layers.map((layer) => layer.name).filter((name) => name !== OTHER), COLOURS);
+  const colour = (name: string): number => given.current.get(name) ?? COLOURS;
   const label = (name: string): string => (name === OTHER ? "Other types" : words(name));
   if (rates.layers.length === 0) {
     return (
@@ -66,17 +68,4 @@ function Chart({ rates }: { readonly rates: Rates }) {
       </ul>
     </>
   );
-}
-
-/** A type keeps the colour it was first given, although the ranking changes. */
-function useColours(): (name: string) => number {
-  const given = useRef(new Map<string, number>());
-  return (name) => {
-    if (name === OTHER) return COLOURS;
-    const known = given.current.get(name);
-    if (known !== undefined) return known;
-    const next = given.current.size % COLOURS;
-    given.current.set(name, next);
-    return next;
-  };
 }

@@ -69,3 +69,20 @@ export function trail(
   const kept = last && at <= last.at ? history.slice(0, -1) : history;
   return [...kept, { at, value }].slice(-size);
 }
+
+/** A name keeps its colour while it is shown; a new one takes the first of `count` colours that no shown name has. */
+export function assignColours(given: ReadonlyMap<string, number>, shown: readonly string[], count: number): Map<string, number> {
+  const next = new Map<string, number>();
+  for (const name of shown) {
+    const colour = given.get(name);
+    if (colour !== undefined) next.set(name, colour);
+  }
+  for (const name of shown) {
+    if (next.has(name)) continue;
+    const used = new Set(next.values());
+    let free = 0;
+    while (used.has(free) && free < count - 1) free += 1;
+    next.set(name, free);
+  }
+  return next;
+}
