@@ -33,10 +33,11 @@ def eventually(
 
 
 class Doors:
-    """`send` goes to the collector, `get` and `post` to the API. A context manager."""
+    """`send` goes to the collector, `get` and `post` to the API. `accepted`: events that it took. A context manager."""
 
     def __init__(self, collector: str, api: str, write_key: str, secret_key: str, tenant: str = "demo") -> None:
         self.tenant, self.write_key, self.secret_key = tenant, write_key, secret_key
+        self.accepted = 0
         self.collector = httpx.Client(
             base_url=collector, headers={"Authorization": f"Bearer {write_key}"}, timeout=60, trust_env=False
         )
@@ -56,7 +57,10 @@ class Doors:
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         fields = {"Content-Type": "application/json"}
         fields.update({name.replace("_", "-"): value for name, value in headers.items()})
-        return self.collector.post(EVENTS, content=data, headers=fields)
+        answer = self.collector.post(EVENTS, content=data, headers=fields)
+        if answer.status_code == 200:
+            self.accepted += answer.json()["accepted"]
+        return answer
 
     def send_all(self, events: Sequence[object], size: int = 500) -> int:
         """Send in batches; every event must be accepted. Gives how many."""
@@ -96,9 +100,9 @@ class Doors:
         """The ledger of the last day."""
         return self.get("/pipeline", start="-24h")
 
-    def wait_settled(self, accepted: int) -> dict[str, Any]:
-        """Wait until the ledger knows so many accepted events (without the system's own) and all of them are stored."""
-        return eventually(self.pipeline, lambda found: found["accepted"] >= accepted and balanced(found), every=0.2)
+    def settled(self) -> dict[str, Any]:
+        """The ledger, once it knows every event that was accepted here and all of them are stored."""
+        return eventually(self.pipeline, lambda got: got["accepted"] >= self.accepted and balanced(got), every=0.2)
 
 
 def recent() -> dict[str, str]:
