@@ -35,7 +35,8 @@ class Api:
     """The few reads that are needed, with a secret key."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30.0)
+        headers = {"Authorization": f"Bearer {key}"}
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=30.0, trust_env=False)
 
     def close(self) -> None:
         self._client.close()

@@ -32,7 +32,7 @@ class HttpDoor:
     def __init__(self, url: str, key: str, clock: Clock, *, patience: float = 60.0) -> None:
         self._clock, self._patience = clock, patience
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=10.0)
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=10.0, trust_env=False)
 
     def close(self) -> None:
         self._client.close()
