@@ -122,7 +122,7 @@ class Door:
                 held = self._hold(held, size)
                 more = message.get("more_body", False)
             request = Request(scope["query_string"], b"".join(pieces), scope["method"] in ("GET", "HEAD"), headers)
-            await self._run(request, send)
+            await self._run(request, receive, send)
         finally:
             self._waiting -= 1
             self._bytes -= held
@@ -138,7 +138,7 @@ class Door:
         self._bytes += size - held
         return size
 
-    async def _run(self, request: Request, send: Send) -> None:
+    async def _run(self, request: Request, receive: Receive, send: Send) -> None:
         """Run on a thread and send what it gives, with back pressure from the socket to the engine."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece] = asyncio.Queue(maxsize=4)
@@ -154,16 +154,20 @@ class Door:
 
         pool = self._writers if request.writes else self._readers
         running = loop.run_in_executor(pool, execute, self._engine, request, self._limits.body, put)
+        left = asyncio.ensure_future(receive())  # gives nothing more until the client goes away
         try:
-            await _relay(running, pieces, send)
+            await _relay(running, pieces, send, left)
         finally:
             gone = True
+            left.cancel()
             while not pieces.empty():
                 pieces.get_nowait()
             await running
 
 
-async def _relay(running: asyncio.Future[None], pieces: asyncio.Queue[Piece], send: Send) -> None:
+async def _relay(
+    running: asyncio.Future[None], pieces: asyncio.Queue[Piece], send: Send, left: asyncio.Future[Any]
+) -> None:
     getter = asyncio.ensure_future(pieces.get())
     await asyncio.wait((running, getter), return_when=asyncio.FIRST_COMPLETED)
     if not getter.done() and pieces.empty():
@@ -173,7 +177,7 @@ async def _relay(running: asyncio.Future[None], pieces: asyncio.Queue[Piece], se
     if not isinstance(head, Head):
         raise _Broken("no head")
     await _send_head(send, head)
-    while not head.complete:
+    while not head.complete and not left.done():
         piece = await pieces.get()
         if isinstance(piece, bytes):
             await asyncio.wait_for(_send_body(send, piece, True), _STALLED_SECONDS)

@@ -128,13 +128,15 @@ def _engine_errors() -> Iterator[None]:
 
 
 def _prepare(connection: Any, statement: Statement) -> None:
-    """Apply database, external tables, parameters and settings, `readonly` last so that it forbids none of these."""
+    """Apply database, external tables and settings, `readonly` last so that it forbids none of these."""
     if statement.database:
         connection.query(f"USE `{statement.database.replace('`', '``')}`", "TSV")
     for table in statement.external:
         connection.query(f"CREATE TEMPORARY TABLE `{table.name}` ({table.structure}) ENGINE = Memory", "TSV")
         _append(connection, f"INSERT INTO `{table.name}`", table.format, table.data)
-    changes = [f"param_{name} = {quote(value)}" for name, value in statement.params.items()]
+    changes: list[str] = []
+    if statement.data is not None:  # queries take parameters beside the statement, where their size does not matter
+        changes += [f"param_{name} = {quote(value)}" for name, value in statement.params.items()]
     changes += [f"{name} = {quote(value)}" for name, value in statement.settings.items()]
     if changes:
         connection.query("SET " + ", ".join(changes), "TSV")
@@ -166,7 +168,7 @@ def _query(connection: Any, statement: Statement) -> Generator[bytes | Done]:
     if reads and statement.format.lower() in STREAMABLE and first_word(statement.sql) in ("SELECT", "WITH"):
         yield from _stream(connection, statement)
         return
-    result = connection.query(statement.sql, statement.format)
+    result = connection.query(statement.sql, statement.format, params=dict(statement.params))
     body = bytes(result.bytes() or b"")
     if body:
         yield body
@@ -182,7 +184,7 @@ def _query(connection: Any, statement: Statement) -> Generator[bytes | Done]:
 
 
 def _stream(connection: Any, statement: Statement) -> Generator[bytes | Done]:
-    stream = connection.send_query(statement.sql, statement.format)
+    stream = connection.send_query(statement.sql, statement.format, params=dict(statement.params))
     rows = read_rows = read_bytes = 0
     elapsed = 0.0
     finished = False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from deploy.embedded.statement import BAD_ARGUMENTS, BadRequest, External
+from deploy.embedded.statement import BAD_ARGUMENTS, BadRequest, External, closed
 
 _BOUNDARY: Final = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 _NAME: Final = re.compile(rb';\s*name="([^"]*)"', re.IGNORECASE)
@@ -24,7 +24,7 @@ def parse_form(
         if is_file:
             files[name] = value
         else:
-            merged[name] = value.decode("utf-8", "strict")
+            merged[name] = _decoded(name, value)
     tables = tuple(_external(name, data, merged) for name, data in files.items())
     for name in files:
         for suffix in ("_format", "_structure", "_types"):
@@ -41,7 +41,18 @@ def _external(name: str, data: bytes, options: Mapping[str, str]) -> External:
         structure = ", ".join(f"_{i} {kind}" for i, kind in enumerate(types, 1))
     if not structure:
         raise BadRequest(BAD_ARGUMENTS, "BAD_ARGUMENTS", f"external table {name!r}: {name}_structure is missing")
+    if not closed(structure):
+        raise BadRequest(
+            BAD_ARGUMENTS, "BAD_ARGUMENTS", f"external table {name!r}: the structure is no list of columns"
+        )
     return External(name, structure, options.get(f"{name}_format", "TabSeparated"), data)
+
+
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(BAD_ARGUMENTS, "BAD_ARGUMENTS", f"form field {name!r} is not UTF-8: {error}") from error
 
 
 def _parts(content_type: str, body: bytes) -> Iterator[tuple[str, bool, bytes]]:

@@ -177,6 +177,17 @@ def _top_level_words(sql: bytes) -> Iterator[tuple[bytes, int, int]]:
             yield token.group(), token.start(), token.end()
 
 
+def closed(fragment: str) -> bool:
+    """Whether a piece of SQL can stand within brackets: it opens all that it closes and hides nothing in comments."""
+    depth = 0
+    for token in _TOKEN.finditer(fragment.encode()):
+        kind, text = token.lastgroup, token.group()
+        depth += (kind == "open") - (kind == "close")
+        if depth < 0 or text in (b";", b"'", b'"', b"`") or (kind == "space" and text.strip()):
+            return False
+    return depth == 0
+
+
 def first_word(sql: str) -> str:
     """The first keyword of a statement, upper case; "" when it starts with something else."""
     found = next(_top_level_words(sql[:HEAD_LIMIT].encode()), None)
