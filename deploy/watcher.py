@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 
 from deploy.publisher import make_publisher
@@ -51,6 +52,7 @@ def run_watcher(settings: Settings) -> None:
     watcher = Watcher(
         settings.watcher, rules, roles, WatcherPorts(warehouse, publisher, notifier, clock), anomalies, metrics
     )
+    stopping = threading.Event()
     churn = ChurnWatch(
         settings.watcher,
         roles,
@@ -59,11 +61,14 @@ def run_watcher(settings: Settings) -> None:
         lambda tenant, source: ChurnRunner(tenant, source, SnapshotStore(snapshots / "churn" / tenant)),
         clock,
         metrics,
+        stopping.is_set,
     )
     _patiently(lambda: notifier.recover(watcher.restore()), clock)
     routes = watcher.routes(settings.worker)
     try:
-        run_app("watch", settings.worker, routes, [*watcher.background(), *churn.background()], clock, metrics)
+        run_app(
+            "watch", settings.worker, routes, [*watcher.background(), *churn.background()], clock, metrics, stopping
+        )
     finally:
         notifier.close()
         publisher.close()

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,9 +46,15 @@ def run_app(
     background: Sequence[Background],
     clock: Clock,
     metrics: WorkerMetrics,
+    stopping: threading.Event | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT, then leave; `name` is the consumer group's suffix."""
+    """Run until SIGTERM or SIGINT, then leave; `name` is the consumer group's suffix.
+
+    `stopping` is set as soon as the signal came, for work that takes long.
+    """
     app = _build_app(name, settings)
+    if stopping is not None:
+        app.task()(_tell_stop(app, stopping))
     progress = _Progress()
     for route in routes:
         _add_agent(app, route, progress, clock, metrics)
@@ -59,6 +65,17 @@ def run_app(
     threading.Thread(target=_watch, args=(progress, settings.stall_seconds, clock), daemon=True).start()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
     worker.execute_from_commandline()
+
+
+def _tell_stop(app: faust.App, stopping: threading.Event) -> Callable[[], Awaitable[None]]:
+    async def tell_stop() -> None:
+        try:
+            while not app.should_stop:
+                await app.sleep(3600)
+        finally:
+            stopping.set()
+
+    return tell_stop
 
 
 def _follow_assignment(app: faust.App, routes: Sequence[Route]) -> None:

@@ -62,8 +62,10 @@ SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType(
         "consumer_lag_events": Signal("events", "1", "events in Kafka that no worker has taken"),
         "metric_calculation_seconds": Signal("seconds", "calculations", "slowest metric calculation of the window"),
         "disk_used_percent": Signal("percent", "1", "fullest disk that data is written to"),
-        "anomaly.critical": Signal("score", "1", "an anomaly of severity critical was detected; value: its score"),
-        "anomaly.warning": Signal("score", "1", "an anomaly of severity warning was detected; value: its score"),
+        "anomaly.critical": Signal("percent", "1", "a critical anomaly was detected; value: how far off the metric is"),
+        "anomaly.warning": Signal(
+            "percent", "1", "a lesser anomaly was detected; value: how far off the metric is"
+        ),
     }
 )
 

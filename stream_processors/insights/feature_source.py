@@ -44,7 +44,7 @@ class FeatureSource(Protocol):
     """What the churn runner asks. Times are Unix seconds; only events before `as_of` may count in features."""
 
     def first_event(self, tenant: str) -> float | None:
-        """Time of the tenant's first event, None when there is none."""
+        """Unix seconds of the tenant's first activity, sign-ups aside; None when there is none."""
         ...
 
     def features(self, tenant: str, as_of: float) -> Users:
@@ -92,12 +92,18 @@ class WarehouseFeatures:
         self._query, self._roles = query, roles
 
     def first_event(self, tenant: str) -> float | None:
-        """Unix seconds of the tenant's first event, None when there is none."""
+        """Unix seconds of the tenant's first activity, None when there is none.
+
+        Sign-ups do not count: they are often older than the record of what people did, and days without that record
+        would teach the model that everybody leaves.
+        """
+        conditions = Conditions(self._roles)
+        named = conditions.named()
         sql = (
             "SELECT count() AS n, toUnixTimestamp64Milli(min(timestamp)) / 1000 AS first FROM events "
-            "WHERE tenant = {tenant:String}"
+            f"WHERE tenant = {{tenant:String}} AND {named['active']} AND NOT {named['signup']}"
         )
-        row = next(iter(self._query(sql, {"tenant": tenant})))
+        row = next(iter(self._query(sql, {"tenant": tenant, **conditions.params})))
         return float(row["first"]) if int(row["n"]) else None
 
     def features(self, tenant: str, as_of: float) -> Users:

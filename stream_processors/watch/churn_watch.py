@@ -47,7 +47,10 @@ class ChurnWatch:
         new_runner: NewRunner,
         clock: Clock,
         metrics: WorkerMetrics,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`stopping`: asked between days, so that a long round does not hold up the end of the process."""
+        self._stopping = stopping
         self._settings, self._packs, self._warehouse, self._publisher = settings, packs, warehouse, publisher
         self._new_runner, self._clock, self._metrics = new_runner, clock, metrics
         self._runners: dict[str, ChurnRunner] = {}
@@ -61,6 +64,8 @@ class ChurnWatch:
         """One look at every tenant; a passing fault is logged and left for the next."""
         try:
             for tenant, pack in self._tenants():
+                if self._stopping():
+                    return
                 if pack in self._packs and self._packs[pack].get("activity"):
                     self._look_at(tenant, pack)
         except Retryable as error:
@@ -88,6 +93,8 @@ class ChurnWatch:
         looked, self._looked[tenant] = self._looked.get(tenant, now - self._settings.churn_seconds), now
         for result in runner.tick(now):
             self._store_day(tenant, pack, result, now)
+            if self._stopping():
+                return
         self._rescore(tenant, runner, looked, now)
 
     def _is_being_filled(self, tenant: str, now: float) -> bool:

@@ -221,14 +221,16 @@ class Watcher:
 
 
 def _anomaly_reading(row: Mapping[str, Any]) -> Reading:
-    evidence = {name: row[name] for name in ("anomaly_id", "type", "expected", "actual", "deviation", "bucket")}
+    evidence = {
+        name: row[name] for name in ("anomaly_id", "type", "expected", "actual", "deviation", "score", "bucket")
+    }
     name = ":".join(part for part in (row["metric_id"], row["dimension"]) if part)
     return Reading(
         row["tenant"],
         f"anomaly.{row['severity']}",
         f"series:{name}",
         ANOMALY_WINDOW,
-        float(row["score"]),
+        abs(float(row["deviation"])),
         1,
         float(row["detected_at"]),
         evidence,
