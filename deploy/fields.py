@@ -23,16 +23,21 @@ def leaves(model: type[BaseModel], prefix: Path_) -> Iterator[tuple[Path_, str, 
                 yield path, word, _inside(default, path[len(prefix) + 1 :], inner), text, secret
         else:
             secret = kind is SecretStr
-            yield (*prefix, name), _word(kind), "" if secret else default, info.description or "", secret
+            yield (*prefix, name), _word(kind), plain(default), info.description or "", secret
+
+
+def plain(value: Any) -> Any:
+    """`value`, and what a secret hides."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _inside(default: Any, path: Path_, fallback: Any) -> Any:
     """The default that an outer model gives an inner field."""
-    if isinstance(fallback, SecretStr) or not isinstance(default, BaseModel):
+    if not isinstance(default, BaseModel):
         return fallback
     for part in path:
         default = getattr(default, part)
-    return "" if isinstance(default, SecretStr) else default
+    return plain(default)
 
 
 def _word(kind: Any) -> str:

@@ -91,30 +91,53 @@ def partitions(bootstrap: str, wanted: Iterable[Topic], *, timeout: float = 3.0)
     return {topic.name: len(found[topic.name].partitions) for topic in wanted if topic.name in found}
 
 
-def lag(bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.0) -> dict[str, int]:
+def lag(
+    bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.0, clock: Clock | None = None
+) -> dict[str, int]:
     """Records that `group` has not committed, by topic. Raises Retryable when the broker does not answer."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 2}
-    )
+    settings = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer({**settings, "fetch.message.max.bytes": 1024})
     try:
-        found: dict[str, int] = {}
-        topics = consumer.list_topics(timeout=timeout).topics
-        for name in names:
-            if name not in topics:
-                continue
-            places = [TopicPartition(name, number) for number in topics[name].partitions]
-            behind = 0
-            for place in consumer.committed(places, timeout=timeout):
-                low, high = consumer.get_watermark_offsets(place, timeout=timeout)
-                behind += high - max(place.offset, low)
-            found[name] = behind
+        existing = consumer.list_topics(timeout=timeout).topics
+        places = [TopicPartition(t, number) for t in names if t in existing for number in existing[t].partitions]
+        if not places:
+            return {}
+        ends = _ends(consumer, places, timeout, clock or SystemClock())
+        found = dict.fromkeys((place.topic for place in places), 0)
+        for place in consumer.committed(places, timeout=timeout):
+            low, high = ends[place.topic, place.partition]
+            found[place.topic] += high - max(place.offset, low)
         return found
     except KafkaException as error:
         raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def _ends(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> dict[tuple[str, int], tuple[int, int]]:
+    """First and next offset of each partition.
+
+    The embedded broker answers "latest" with the first record of the last batch; what a fetch says is right on every
+    broker, so the last record is fetched.
+    """
+    from confluent_kafka import TopicPartition
+
+    ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=timeout) for p in places}
+    waiting = {place: TopicPartition(*place, max(low, high - 1)) for place, (low, high) in ends.items() if high > low}
+    consumer.assign(list(waiting.values()))
+    deadline = clock.monotonic() + timeout
+    while waiting:
+        consumer.poll(0.05)
+        for place in list(waiting):
+            high = consumer.get_watermark_offsets(waiting[place], cached=True)[1]
+            if high >= ends[place][1]:
+                ends[place] = ends[place][0], high
+                del waiting[place]
+        if clock.monotonic() > deadline:
+            raise Retryable(f"Kafka does not give the last record of {', '.join(name for name, _ in waiting)}")
+    return ends
 
 
 def stable_groups(bootstrap: str, groups: Iterable[str]) -> set[str]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.settings import ApiSettings
-from deploy.fields import Path_, leaves, nest
+from deploy.fields import Path_, leaves, nest, plain
 from deploy.running import addresses
 from ingest.settings import CollectorSettings
 from schemas.errors import ConfigError
@@ -169,10 +169,9 @@ def to_environment(settings: Settings) -> dict[str, str]:
     """The variables that give `settings` back: those of values that differ from their defaults."""
     found: dict[str, str] = {}
     for info in describe():
-        value = value_of(settings, info.path)
-        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if plain is not None and plain != info.default:
-            found[info.variable] = str(plain)
+        value = plain(value_of(settings, info.path))
+        if value is not None and value != info.default:
+            found[info.variable] = str(value)
     return found
 
 
@@ -253,7 +252,8 @@ def _fault(error: ValidationError, sources: Mapping[Path_, str], document: Docum
     detail = error.errors(include_url=False)[0]
     path = tuple(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if detail["type"] != "value_error":
+    secret = any(info.secret and info.path == path for info in describe())
+    if detail["type"] != "value_error" and not secret:
         message += f", not {detail['input']!r}"
     if path in sources:
         return ConfigError(message, key=sources[path])

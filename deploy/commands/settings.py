@@ -14,6 +14,7 @@ def settings(
     changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default.")] = False,
 ) -> None:
     """List every setting. A line that starts with * differs from its default."""
+    from deploy.fields import plain
     from deploy.settings import describe, load, value_of
 
     current = load()
@@ -21,7 +22,7 @@ def settings(
     for info in describe():
         value = value_of(current, info.path)
         shown = _shown(value)
-        differs = bool(value.get_secret_value()) if isinstance(value, SecretStr) else value != info.default
+        differs = plain(value) != info.default
         if differs or not changed:
             row = {"variable": info.variable, "key": ".".join(info.path), "value": shown, "default": str(info.default)}
             rows.append({**row, "type": info.kind, "changed": differs, "description": info.description})
