@@ -21,7 +21,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     "since the beginning". `value`: in the signal's unit; None when there is nothing to say (a denominator of 0).
     `count`: how many observations the value rests on, compared with a rule's `min_count`. `at`: Unix seconds of the
     measurement; it grows with every new one, and a repeated one is recognised by it. `evidence`: plain JSON for the
-    alert; `expected` and `contributors` are shown when given.
+    alert; `expected` and `contributors` are shown when given. `severity`: how bad this breach is where the rule's own
+    severity says too little; an incident has the worst it has seen.
     """
 
     tenant: str
@@ -32,6 +33,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     count: int
     at: float
     evidence: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    severity: str = ""
 
 
 class Signal(NamedTuple):
@@ -62,10 +64,7 @@ SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType(
         "consumer_lag_events": Signal("events", "1", "events in Kafka that no worker has taken"),
         "metric_calculation_seconds": Signal("seconds", "calculations", "slowest metric calculation of the window"),
         "disk_used_percent": Signal("percent", "1", "fullest disk that data is written to"),
-        "anomaly.critical": Signal("percent", "1", "a critical anomaly was detected; value: how far off the metric is"),
-        "anomaly.warning": Signal(
-            "percent", "1", "a lesser anomaly was detected; value: how far off the metric is"
-        ),
+        "anomaly": Signal("percent", "1", "an anomaly was detected; value: how far off the metric is"),
     }
 )
 

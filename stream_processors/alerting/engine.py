@@ -9,7 +9,7 @@ On failure: it cannot fail on data; readings that no rule judges are ignored. Pu
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +26,7 @@ from schemas.alerting.incident import (
     alert_id,
 )
 from schemas.alerting.readings import Reading
-from schemas.alerting.rules import Rule, Rules
+from schemas.alerting.rules import SEVERITIES, Rule, Rules
 from stream_processors.alerting.evidence import evidence_of, link_of, read_evidence, title_of
 from stream_processors.alerting.watch import Verdict, Watch, judge
 
@@ -161,6 +161,10 @@ class AlertEngine:
             return [self._resolve(key, watch, SYSTEM, now)]
         if watch.is_stale(rule, now):
             return [self._resolve(key, watch, STALE, now)]
+        if watch.is_open and reading is not None and rule.breached(reading.value or 0.0):
+            worse = self._escalate(key, rule, watch, reading, now)
+            if worse:
+                return worse
         if watch.is_done(rule, now):
             del self._watches[key]
         elif watch.incident is not None and watch.is_open and now - watch.incident.updated_at >= UPDATE_EVERY:
@@ -175,7 +179,7 @@ class AlertEngine:
             alert_id=alert,
             rule_id=rule_id,
             subject=subject,
-            severity=rule.severity,
+            severity=_worst(rule.severity, reading.severity),
             state=State.OPEN.value,
             title=title_of(rule, reading),
             evidence=evidence_of(rule_id, rule, reading, watch.first_breach, watch.last_breach),
@@ -188,6 +192,15 @@ class AlertEngine:
         )
         self._keys[alert] = key
         return Transition(Kind.RAISED, watch.incident)
+
+    def _escalate(self, key: Key, rule: Rule, watch: Watch, reading: Reading, now: float) -> list[Transition]:
+        """The incident got worse than it was: channels that were not told of it, because it was minor, are told now."""
+        row = watch.incident
+        if row is None or _worst(row.severity, reading.severity) == row.severity:
+            return []
+        evidence = evidence_of(key[1], rule, reading, watch.first_breach, watch.last_breach)
+        fields = {"severity": reading.severity, "value": reading.value, "evidence": evidence}
+        return [self._change(watch, Kind.RAISED, now, **fields, title=title_of(rule, reading))]
 
     def _refresh(self, key: Key, rule: Rule, watch: Watch, reading: Reading | None) -> bool:
         """Take the newest value and evidence into the incident; whether anything changed."""
@@ -236,6 +249,12 @@ class AlertEngine:
         watch.quiet_until = (row.resolved_at or row.updated_at) + rule.reraise_after
         watch.incident = row
         self._watches[key] = watch
+
+
+def _worst(severity: str, other: str) -> str:
+    """The worse of two severities; "" is none."""
+    ranks: Sequence[str] = SEVERITIES
+    return max(severity, other or severity, key=ranks.index)
 
 
 def _version(previous: int, at: float) -> int:

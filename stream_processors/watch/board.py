@@ -15,7 +15,9 @@ from stream_processors.windows import HOLDOUT
 CellKey = tuple[str, str, str, str, str, str, str, str]
 
 MEASURES: Final = ("impression", "click", "open", "conversion", "purchase", "spend")
-"""Roles that are counted; `event` counts every event besides."""
+"""Roles that are counted; `event` counts every event besides, but those of the system itself."""
+
+SYSTEM: Final = "system"
 
 
 class Sum(NamedTuple):
@@ -137,11 +139,12 @@ class _MeasureTable:
             found = {role for role, kind, sub in self._declared if kind == event_type and sub in (None, subtype)}
             if subtype == HOLDOUT:
                 found.discard("impression")
-            self._known[key] = ("event", *sorted(found))
+            everything = () if SYSTEM in found else ("event",)
+            self._known[key] = (*everything, *sorted(found - {SYSTEM}))
         return self._known[key]
 
 
 def _measures(packs: Iterable[Roles]) -> _MeasureTable:
     return _MeasureTable(
-        [(role, kind, sub) for roles in packs for role in MEASURES for kind, sub in roles.get(role, ())]
+        [(role, kind, sub) for roles in packs for role in (*MEASURES, SYSTEM) for kind, sub in roles.get(role, ())]
     )

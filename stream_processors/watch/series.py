@@ -8,7 +8,7 @@ from typing import Final
 from online_models.baseline import Kind
 from stream_processors.ports import WarehousePort
 from stream_processors.sql import Roles, pair_list, text_list
-from stream_processors.watch.board import Touched
+from stream_processors.watch.board import SYSTEM, Touched
 
 HISTORY_SECONDS: Final = 8 * 86400
 
@@ -60,7 +60,8 @@ def history(warehouse: WarehousePort, packs: Iterable[Roles], start: float, end:
 def measure_condition(packs: Iterable[Roles], measure: str) -> str:
     """The condition on a row of `windows` that it counts for a measure."""
     if measure == "event":
-        return "1"
+        system = sorted({event_type for roles in packs for event_type, _ in roles.get(SYSTEM, ())})
+        return f"(event_type NOT IN {text_list(system)})" if system else "1"
     refs = [ref for roles in packs for ref in roles.get(measure, ())]
     whole = sorted({event_type for event_type, subtype in refs if subtype is None})
     pairs = sorted({(event_type, subtype) for event_type, subtype in refs if subtype is not None})

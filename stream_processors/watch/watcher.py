@@ -43,6 +43,9 @@ ANOMALY_WINDOW = 60.0
 ACTION_OVERLAP_SECONDS = 30.0
 QUALITY_ROW_SECONDS = 10.0
 SNAPSHOT_SECONDS = 60.0
+ALL_EVENTS = "events"
+SPECIFIC_SECONDS = 900.0
+"""For this long after an anomaly of one metric, the same in the sum of all events is no news."""
 
 
 class NotifierPort(Protocol):
@@ -82,6 +85,7 @@ class Watcher:
         self._decoder = msgspec.json.Decoder(WindowCell)
         self._lock = threading.Lock()
         self._old: tuple[float, float] | None = None
+        self._specific: dict[tuple[str, str], float] = {}
         self._quality_readings: dict[str, list[Reading]] = {}
         self._due: dict[str, float] = {}
         self._actions_since = 0.0
@@ -146,9 +150,7 @@ class Watcher:
             found = self._anomalies.evaluate(now)
             readings = list(metric_readings(self._board, self._rules.needed(), now))
         self._outbox.add("anomalies", b"".join(orjson.dumps(row) + b"\n" for row in found.rows))
-        for row in found.rows:
-            if row["severity"] in ("critical", "warning"):
-                readings.append(_anomaly_reading(row))
+        readings += self._anomaly_readings(found.rows, now)
         self._tell([*ended, *self._engine.observe([*readings, *self._known_quality()], now)])
         tenants = {row["anomaly_id"]: row["tenant"] for row in found.rows}
         for event in found.events:
@@ -160,6 +162,20 @@ class Watcher:
             with self._lock:
                 self._anomalies.snapshot(now)
             self._metrics.state({"cells": len(self._board), "series": self._anomalies.series})
+
+    def _anomaly_readings(self, rows: Sequence[Mapping[str, Any]], now: float) -> list[Reading]:
+        """Readings of anomalies worth an alert. What shows in one metric shows in the sum of all events, too: once is
+        enough."""
+        worth = [row for row in rows if row["severity"] in ("critical", "warning")]
+        for row in worth:
+            if row["metric_id"] != ALL_EVENTS:
+                self._specific[row["tenant"], row["type"]] = now
+        return [
+            _anomaly_reading(row)
+            for row in worth
+            if row["metric_id"] != ALL_EVENTS
+            or now - self._specific.get((row["tenant"], row["type"]), 0.0) > SPECIFIC_SECONDS
+        ]
 
     def _read_quality(self, now: float) -> None:
         """Refresh the readings that are asked of the warehouse, the costly ones less often."""
@@ -227,11 +243,12 @@ def _anomaly_reading(row: Mapping[str, Any]) -> Reading:
     name = ":".join(part for part in (row["metric_id"], row["dimension"]) if part)
     return Reading(
         row["tenant"],
-        f"anomaly.{row['severity']}",
+        "anomaly",
         f"series:{name}",
         ANOMALY_WINDOW,
         abs(float(row["deviation"])),
         1,
         float(row["detected_at"]),
         evidence,
+        row["severity"],
     )

@@ -47,7 +47,7 @@ def test_the_shipped_rules_hold_the_limits_of_the_specification() -> None:
         "budget_overrun": ("critical", "metric.budget_utilization", "above", 110),
     }
     assert {name: limits[name] for name in expected} == expected
-    assert {rules[name].severity for name in ("anomaly_critical", "anomaly_warning")} == {"critical", "warning"}
+    assert rules["anomaly"].dimension == "series"
     assert rules["roas_low"].dimension == "campaign"
     assert "low_daily_volume" not in rules
 

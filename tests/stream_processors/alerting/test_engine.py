@@ -329,7 +329,7 @@ def test_shipped_rules_raise_on_what_they_are_for() -> None:
         "validation_rate_low": 80.0,
         "freshness_stale": 16.0,
         "zero_traffic": 0.0,
-        "anomaly_critical": 1.0,
+        "anomaly": 1.0,
         "budget_overrun": 111.0,
     }
     rules = load_rules()
@@ -342,3 +342,15 @@ def test_shipped_rules_raise_on_what_they_are_for() -> None:
         if name in bad
     ]
     assert {t.row.rule_id for t in subject.observe(readings, T0)} == set(bad)
+
+
+def test_an_incident_that_gets_worse_is_raised_again_under_the_same_id() -> None:
+    subject = AlertEngine(Rules({"r": rule(severity="info")}))
+    severities = ["warning", "warning", "critical", "warning"]
+    found = []
+    for second, severity in enumerate(severities):
+        now = T0 + second
+        found += subject.observe([msgspec.structs.replace(reading(90.0, now), severity=severity)], now)
+    assert [(t.kind.value, t.row.severity) for t in found] == [("raised", "warning"), ("raised", "critical")]
+    assert len({t.row.alert_id for t in found}) == 1
+    assert subject.open_incidents()[0].severity == "critical"
