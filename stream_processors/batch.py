@@ -10,7 +10,10 @@ from schemas.wire import ChunkCount, EventLine, LedgerLine
 
 @dataclass
 class Chunk:
-    """A decoded record. `fresh` is None until deduplication decided, and is `events` itself when all are new."""
+    """A decoded record. `fresh` is None until deduplication decided, and is `events` itself when all are new.
+
+    `own`: the events that this chunk brought first: the fresh ones, and after a crash those that are stored already.
+    """
 
     partition: int
     offset: int
@@ -20,6 +23,7 @@ class Chunk:
     events: list[EventLine]
     fresh: list[EventLine] | None = None
     fresh_lines: bytes = b""
+    own: list[EventLine] | None = None
 
 
 @dataclass

@@ -16,7 +16,7 @@ from stream_processors.ids import IdIndex
 
 
 def deduplicate(batch: Batch, ids: Mapping[int, IdIndex]) -> None:
-    """Set `fresh` and `fresh_lines` of each chunk; add its `accepted` and `duplicate` ledger lines."""
+    """Set `fresh`, `fresh_lines` and `own` of each chunk; add its `accepted` and `duplicate` ledger lines."""
     _learn(batch, ids)
     for chunk in batch.chunks:
         _deduplicate_chunk(chunk, ids[chunk.partition], batch)
@@ -41,13 +41,14 @@ def _deduplicate_chunk(chunk: Chunk, index: IdIndex, batch: Batch) -> None:
         event_ids = [event.event_id for event in chunk.events]
         if index.all_new(tenant, event_ids):
             index.remember_all(tenant, event_ids, chunk.number)
-            chunk.fresh, chunk.fresh_lines = chunk.events, chunk.value
+            chunk.fresh, chunk.fresh_lines, chunk.own = chunk.events, chunk.value, chunk.events
             return
     _deduplicate_one_by_one(chunk, index, batch)
 
 
 def _deduplicate_one_by_one(chunk: Chunk, index: IdIndex, batch: Batch) -> None:
     fresh: list[EventLine] = []
+    own: list[EventLine] = []
     lines: list[bytes] = []
     here: set[tuple[str, str]] = set()
     duplicates: Counter[tuple[str, int]] = Counter()
@@ -57,11 +58,14 @@ def _deduplicate_one_by_one(chunk: Chunk, index: IdIndex, batch: Batch) -> None:
         if origin is None:
             index.remember(event.tenant, event.event_id, chunk.number)
             fresh.append(event)
+            own.append(event)
             lines.append(line)
         elif origin != chunk.number or key in here:
             duplicates[event.tenant, int(event.received_at) // 60 * 60] += 1
+        else:
+            own.append(event)
         here.add(key)
-    chunk.fresh, chunk.fresh_lines = fresh, b"".join(lines)
+    chunk.fresh, chunk.fresh_lines, chunk.own = fresh, b"".join(lines), own
     batch.ledger.extend(
         LedgerLine(tenant, minute, "duplicate", "", chunk.number, n, 1) for (tenant, minute), n in duplicates.items()
     )

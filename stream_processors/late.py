@@ -17,9 +17,13 @@ def is_late(event: EventLine) -> bool:
 
 
 def tag_late(batch: Batch) -> None:
-    """Add a `late` ledger line for each chunk, tenant and minute of receipt that brought late events."""
+    """Add a `late` ledger line for each chunk, tenant and minute of receipt that brought late events.
+
+    Events that are stored already count again when their own chunk is replayed: the crash may have come between them
+    and their count.
+    """
     for chunk in batch.chunks:
-        some = [e for e in chunk.fresh or () if e.received_at - e.timestamp > LATE_AFTER_SECONDS]
+        some = [e for e in chunk.own or () if e.received_at - e.timestamp > LATE_AFTER_SECONDS]
         if some:
             late = Counter((e.tenant, int(e.received_at) // 60 * 60) for e in some if is_late(e))
             batch.ledger.extend(
