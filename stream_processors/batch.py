@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from schemas.wire import ChunkCount, EventLine, LedgerLine
+
+
+def group_by_tenant(events: Sequence[EventLine]) -> dict[str, list[EventLine]]:
+    """Events by tenant, in order."""
+    found: dict[str, list[EventLine]] = {}
+    for event in events:
+        found.setdefault(event.tenant, []).append(event)
+    return found
 
 
 @dataclass
@@ -23,6 +32,26 @@ class Chunk:
     events: list[EventLine]
     fresh: list[EventLine] | None = None
     fresh_lines: bytes = b""
+
+    @cached_property
+    def by_tenant(self) -> dict[str, list[EventLine]]:
+        """The events of each tenant; nearly always there is one."""
+        tenants = {count.tenant for count in self.counts}
+        if len(tenants) == 1:
+            return {tenants.pop(): self.events}
+        return group_by_tenant(self.events)
+
+    @cached_property
+    def ids_by_tenant(self) -> dict[str, list[str]]:
+        """The event ids of each tenant, in order."""
+        return {tenant: [event.event_id for event in events] for tenant, events in self.by_tenant.items()}
+
+    def fresh_by_tenant(self) -> dict[str, list[EventLine]]:
+        """The new events of each tenant."""
+        if self.fresh is self.events:
+            return self.by_tenant
+        return group_by_tenant(self.fresh or [])
+
     own: list[EventLine] | None = None
 
 
@@ -39,9 +68,12 @@ class Batch:
     old_minutes: dict[int, set[int]] = field(default_factory=dict)
     poison: list[tuple[int, int, str]] = field(default_factory=list)
 
-    def fresh(self) -> Sequence[tuple[int, list[EventLine]]]:
-        """(partition, new events) of each chunk that has any."""
-        return [(chunk.partition, chunk.fresh) for chunk in self.chunks if chunk.fresh]
+    def fresh(self) -> Iterator[tuple[int, str, list[EventLine]]]:
+        """(partition, tenant, new events) of each chunk that has any."""
+        for chunk in self.chunks:
+            if chunk.fresh:
+                for tenant, events in chunk.fresh_by_tenant().items():
+                    yield chunk.partition, tenant, events
 
     def lines(self) -> bytes:
         """The new events as `JSONEachRow`, untouched bytes of the chunks."""

@@ -26,19 +26,14 @@ def deduplicate(batch: Batch, ids: Mapping[int, IdIndex]) -> None:
 
 
 def _learn(batch: Batch, ids: Mapping[int, IdIndex]) -> None:
-    asked: dict[tuple[int, str], list[str]] = {}
     for chunk in batch.chunks:
-        for event in chunk.events:
-            asked.setdefault((chunk.partition, event.tenant), []).append(event.event_id)
-    for (partition, tenant), event_ids in asked.items():
-        ids[partition].learn_stored(tenant, event_ids)
+        for tenant, event_ids in chunk.ids_by_tenant.items():
+            ids[chunk.partition].learn_stored(tenant, event_ids)
 
 
 def _deduplicate_chunk(chunk: Chunk, index: IdIndex, batch: Batch) -> None:
-    tenants = {count.tenant for count in chunk.counts}
-    if len(tenants) == 1:
-        (tenant,) = tenants
-        event_ids = [event.event_id for event in chunk.events]
+    if len(chunk.ids_by_tenant) == 1:
+        ((tenant, event_ids),) = chunk.ids_by_tenant.items()
         if index.all_new(tenant, event_ids):
             index.remember_all(tenant, event_ids, chunk.number)
             chunk.fresh, chunk.fresh_lines, chunk.own = chunk.events, chunk.value, chunk.events

@@ -10,6 +10,7 @@ moves, and the supervisor starts it again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -63,8 +64,15 @@ def run_app(
 
     _follow_assignment(app, routes)
     threading.Thread(target=_watch, args=(progress, settings.stall_seconds, clock), daemon=True).start()
+    _tune_garbage_collection()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
     worker.execute_from_commandline()
+
+
+def _tune_garbage_collection() -> None:
+    """Look for cycles rarely: a worker holds millions of small objects in none, and looking took half its time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _tell_stop(app: faust.App, stopping: threading.Event) -> Callable[[], Awaitable[None]]:

@@ -31,16 +31,16 @@ def tag_late_events(batch: Batch, states: Mapping[int, PartitionState], now: flo
 
 def roll_up_windows(batch: Batch, states: Mapping[int, PartitionState], now: float) -> None:
     """Count into one-minute cells by event time."""
-    for partition, events in batch.fresh():
-        old = states[partition].windows.add(events, now)
+    for partition, tenant, events in batch.fresh():
+        old = states[partition].windows.add(tenant, events, now)
         if old:
             batch.old_minutes.setdefault(partition, set()).update(old)
 
 
 def update_users(batch: Batch, states: Mapping[int, PartitionState], now: float) -> None:
     """Fold into the state of each event's user."""
-    for partition, events in batch.fresh():
-        states[partition].users.add(events)
+    for partition, tenant, events in batch.fresh():
+        states[partition].users.add(tenant, events)
 
 
 PATH: Final[tuple[Step, ...]] = (

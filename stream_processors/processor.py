@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from schemas.clock import Clock
-from schemas.wire import EventLine
 from stream_processors.batch import Batch
 from stream_processors.decode import decode_batch
 from stream_processors.path import PATH
 from stream_processors.ports import Record
 from stream_processors.recovery import Recovery
 from stream_processors.state import PartitionState
+from stream_processors.users import UserKey
 
 T = TypeVar("T")
 
@@ -96,14 +96,15 @@ class Processor:
                 self.states[partition] = state
 
     def _load_users(self, batch: Batch) -> None:
-        by_partition: dict[int, list[EventLine]] = {}
+        missing: dict[int, set[UserKey]] = {}
         for chunk in batch.chunks:
-            by_partition.setdefault(chunk.partition, []).extend(chunk.events)
-        for partition, events in by_partition.items():
-            users = self.states[partition].users
-            missing = users.missing(events)
-            if missing:
-                users.load(self._recovery.stored_users(missing))
+            users = self.states[chunk.partition].users
+            for tenant, events in chunk.by_tenant.items():
+                unknown = users.missing(tenant, events)
+                if unknown:
+                    missing.setdefault(chunk.partition, set()).update((tenant, user_id) for user_id in unknown)
+        for partition, keys in missing.items():
+            self.states[partition].users.load(self._recovery.stored_users(keys))
 
 
 def describe_states(states: Mapping[int, PartitionState]) -> dict[str, int]:

@@ -7,6 +7,7 @@ again; older minutes and users that changed since the last checkpoint are recomp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -27,7 +28,7 @@ from stream_processors.sql import (
 )
 from stream_processors.state import PartitionState, shard_name
 from stream_processors.users import RoleTable, UserKey, Users, UserState
-from stream_processors.windows import Windows
+from stream_processors.windows import CellKey, Windows
 
 ASK_AT_ONCE = 5000
 OVERLAP_SECONDS = 60.0
@@ -159,17 +160,11 @@ class Recovery:
             f" WHERE {mine} AND timestamp >= toDateTime({oldest}, 'UTC') GROUP BY {WINDOW_KEY}"
         )
         for row in rows:
-            key = (
-                row["tenant"],
-                int(row["minute_at"]),
-                row["event_type"],
-                row["kind"],
-                row["campaign_id"],
-                row["creative_id"],
-                row["segment"],
-                row["channel"],
+            key = tuple(
+                row[name] for name in ("event_type", "kind", "campaign_id", "creative_id", "segment", "channel")
             )
-            windows.restore(key, row["users"], int(row["events"]), int(row["amount"]), int(row["late"]))
+            sums = int(row["events"]), int(row["amount"]), int(row["late"])
+            windows.restore((row["tenant"], int(row["minute_at"])), cast(CellKey, key), row["users"], sums)
         stale = self._warehouse.query(
             "SELECT DISTINCT toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
             f" WHERE {mine} AND inserted_at >= {moment(since)}"
@@ -185,6 +180,8 @@ class Recovery:
         )
         users.restore(map(_user_state, rows))
 
+
+_CELL_KEY = ("event_type", "kind", "campaign_id", "creative_id", "segment", "channel")
 
 _STATE_COLUMNS = """tenant, user_id, toFloat64(first_seen) AS first_seen, toFloat64(last_seen) AS last_seen,
         toFloat64(last_active) AS last_active, toFloat64(signed_up_at) AS signed_up_at,

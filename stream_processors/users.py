@@ -65,6 +65,9 @@ class RoleTable:
         return bits
 
 
+_NO_ROLES: Final = RoleTable({})
+
+
 class UserState(msgspec.Struct, gc=False):
     """One user, absolute; also the row of `user_state` (but `changed`). Times: Unix seconds, None until it happened."""
 
@@ -155,12 +158,9 @@ class Users:
     def __len__(self) -> int:
         return sum(map(len, self._states.values()))
 
-    def missing(self, events: Iterable[EventLine]) -> set[UserKey]:
+    def missing(self, tenant: str, events: Iterable[EventLine]) -> set[str]:
         """The users of these events whose state is not in memory."""
-        states, nobody = self._states, dict[str, UserState]()
-        return {
-            (event.tenant, event.user_id) for event in events if event.user_id not in states.get(event.tenant, nobody)
-        }
+        return {event.user_id for event in events}.difference(self._states.get(tenant, ()))
 
     def load(self, states: Iterable[UserState]) -> None:
         """Put states in memory, as stored."""
@@ -173,22 +173,23 @@ class Users:
         self.load(restored)
         self.touch(restored)
 
-    def add(self, events: Iterable[EventLine]) -> None:
-        """Fold new events. Call `missing` and `load` before, or users start from nothing."""
-        changed, roles = self._changed, self._roles
+    def add(self, tenant: str, events: Iterable[EventLine]) -> None:
+        """Fold new events of a tenant. Call `missing` and `load` before, or users start from nothing."""
+        changed, pack, table = self._changed, None, _NO_ROLES
+        known = table.known
+        users = self._states.setdefault(tenant, {})
         for event in events:
-            users = self._states.get(event.tenant)
-            if users is None:
-                users = self._states[event.tenant] = {}
             state = users.get(event.user_id)
             if state is None:
-                state = UserState(event.tenant, event.user_id, event.timestamp, event.timestamp)
+                state = UserState(tenant, event.user_id, event.timestamp, event.timestamp)
                 users[event.user_id] = state
-            table = roles.get(event.pack)
-            bits = 0
-            if table is not None:
-                known = table.known.get((event.event_type, event.subtype))
-                bits = table.bits(event.event_type, event.subtype) if known is None else known
+            if event.pack != pack:
+                pack = event.pack
+                table = self._roles.get(pack, _NO_ROLES)
+                known = table.known
+            bits = known.get((event.event_type, event.subtype))
+            if bits is None:
+                bits = table.bits(event.event_type, event.subtype)
             fold(state, event, bits)
             if not state.changed:
                 state.changed = True

@@ -11,8 +11,11 @@ from collections.abc import Iterable
 
 from schemas.wire import EventLine, WindowCell
 
-CellKey = tuple[str, int, str, str, str, str, str, str]
-"""tenant, minute (Unix seconds), event type, sub-type, campaign, creative, segment, channel."""
+CellKey = tuple[str, str, str, str, str, str]
+"""event type, sub-type, campaign, creative, segment, channel."""
+
+Place = tuple[str, int]
+"""tenant, minute (Unix seconds)."""
 
 HOLDOUT = "holdout"
 """The sub-type under which deliveries to holdout members are counted: they were not shown anything."""
@@ -20,24 +23,16 @@ HOLDOUT = "holdout"
 
 def cell_key(cell: WindowCell) -> CellKey:
     """The key of a cell's row."""
-    return (
-        cell.tenant,
-        cell.minute,
-        cell.event_type,
-        cell.subtype,
-        cell.campaign_id,
-        cell.creative_id,
-        cell.segment,
-        cell.channel,
-    )
+    return (cell.event_type, cell.subtype, cell.campaign_id, cell.creative_id, cell.segment, cell.channel)
 
 
 class Cell:
     """Counts of one cell. `users` holds the distinct users, so that the count is exact."""
 
-    __slots__ = ("amount_micros", "changed", "events", "key", "late", "users")
+    __slots__ = ("amount_micros", "changed", "events", "key", "late", "place", "users")
 
-    def __init__(self, key: CellKey) -> None:
+    def __init__(self, place: Place, key: CellKey) -> None:
+        self.place = place
         self.key = key
         self.events = 0
         self.users: set[str] = set()
@@ -53,38 +48,38 @@ class Windows:
         self.shard = shard
         self._hot_seconds = hot_minutes * 60
         self._most_cells = most_cells
-        self._minutes: dict[int, dict[CellKey, Cell]] = {}
+        self._cells: dict[Place, dict[CellKey, Cell]] = {}
         self._changed: list[Cell] = []
         self._stale: dict[int, tuple[float, float]] = {}
         self._floor = 0
         self._version = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._minutes.values()))
+        return sum(map(len, self._cells.values()))
 
     def oldest_hot(self, now: float) -> int:
         """The first minute (Unix seconds) that is counted here at `now`."""
         return max(int(now - self._hot_seconds) // 60 * 60, self._floor)
 
-    def add(self, events: Iterable[EventLine], now: float) -> set[int]:
-        """Count new events. Returns the minutes that are not hot: to be marked stale once the events are stored.
+    def add(self, tenant: str, events: Iterable[EventLine], now: float) -> set[int]:
+        """Count new events of a tenant.
 
-        A hot minute is younger than a day, so nothing that is counted here is late.
+        Returns the minutes that are not hot: to be marked stale once the events are stored. A hot minute is younger
+        than a day, so nothing that is counted here is late.
         """
-        oldest = self.oldest_hot(now)
-        minutes, changed = self._minutes, self._changed
+        oldest, changed, minute = self.oldest_hot(now), self._changed, -1
+        cells: dict[CellKey, Cell] = {}
+        place: Place = (tenant, minute)
         old: set[int] = set()
         for event in events:
-            minute = int(event.timestamp) // 60 * 60
-            cells = minutes.get(minute)
-            if cells is None or minute < oldest:
-                if minute < oldest:
-                    old.add(minute)
+            at = int(event.timestamp) // 60 * 60
+            if at != minute:
+                if at < oldest:
+                    old.add(at)
                     continue
-                cells = minutes[minute] = {}
+                minute, place = at, (tenant, at)
+                cells = self._cells.setdefault(place, {})
             key = (
-                event.tenant,
-                minute,
                 event.event_type,
                 HOLDOUT if event.is_holdout else event.subtype,
                 event.campaign_id,
@@ -94,10 +89,11 @@ class Windows:
             )
             cell = cells.get(key)
             if cell is None:
-                cell = cells[key] = Cell(key)
+                cell = cells[key] = Cell(place, key)
             cell.events += 1
             cell.users.add(event.user_id)
-            cell.amount_micros += event.amount_micros
+            if event.amount_micros:
+                cell.amount_micros += event.amount_micros
             if not cell.changed:
                 cell.changed = True
                 changed.append(cell)
@@ -106,7 +102,7 @@ class Windows:
     def touch(self, cells: Iterable[WindowCell], now: float) -> None:
         """Count these cells as changed again after they could not be written (as stale, when no longer hot)."""
         for row in cells:
-            cell = self._minutes.get(row.minute, {}).get(cell_key(row))
+            cell = self._cells.get((row.tenant, row.minute), {}).get(cell_key(row))
             if cell is not None:
                 self._change(cell)
             else:
@@ -133,11 +129,12 @@ class Windows:
             del self._stale[minute]
         return due
 
-    def restore(self, key: CellKey, users: Iterable[str], events: int, amount_micros: int, late: int) -> None:
-        """Put a hot cell in place, as recomputed from the stored events; it counts as changed."""
-        cell = Cell(key)
-        cell.users, cell.events, cell.amount_micros, cell.late = set(users), events, amount_micros, late
-        self._minutes.setdefault(key[1], {})[key] = cell
+    def restore(self, place: Place, key: CellKey, users: Iterable[str], sums: tuple[int, int, int]) -> None:
+        """Put a hot cell in place, as recomputed: `sums` are events, amount, late; it counts as changed."""
+        cell = Cell(place, key)
+        cell.users = set(users)
+        cell.events, cell.amount_micros, cell.late = sums
+        self._cells.setdefault(place, {})[key] = cell
         self._change(cell)
 
     def take_changed(self, now: float) -> list[WindowCell]:
@@ -146,14 +143,14 @@ class Windows:
         changed, self._changed = self._changed, []
         rows = [self._row(cell, version) for cell in changed]
         self._let_go(self.oldest_hot(now))
-        while len(self) > self._most_cells and len(self._minutes) > 1:
-            self._floor = min(self._minutes) + 60
+        while len(self) > self._most_cells and len(minutes := {minute for _, minute in self._cells}) > 1:
+            self._floor = min(minutes) + 60
             self._let_go(self._floor)
         return rows
 
     def _let_go(self, oldest: int) -> None:
-        for minute in [minute for minute in self._minutes if minute < oldest]:
-            del self._minutes[minute]
+        for place in [place for place in self._cells if place[1] < oldest]:
+            del self._cells[place]
 
     def _change(self, cell: Cell) -> None:
         if not cell.changed:
@@ -167,7 +164,8 @@ class Windows:
 
     def _row(self, cell: Cell, version: int) -> WindowCell:
         cell.changed = False
-        tenant, minute, event_type, subtype, campaign_id, creative_id, segment, channel = cell.key
+        tenant, minute = cell.place
+        event_type, subtype, campaign_id, creative_id, segment, channel = cell.key
         return WindowCell(
             tenant,
             minute,

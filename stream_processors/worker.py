@@ -153,7 +153,7 @@ class Worker:
         stages = {"duplicate": 0, "late": 0, "accepted": 0}
         for line in batch.ledger:
             stages[line.stage] += line.n
-        self._metrics.events("stored", sum(len(events) for _, events in batch.fresh()))
+        self._metrics.events("stored", sum(len(chunk.fresh or ()) for chunk in batch.chunks))
         self._metrics.events("duplicate", stages["duplicate"])
         self._metrics.events("late", stages["late"])
         self._metrics.events("poison", len(batch.poison))

@@ -118,10 +118,10 @@ def test_window_cells_are_bounded_and_what_is_let_go_is_recomputed() -> None:
             "chunk": 1,
         }
         events += decode_events(record([line], 0, 0, 1).value)
-    assert windows.add(events, clock.now()) == set()
+    assert windows.add("demo", events, clock.now()) == set()
     assert len(windows.take_changed(clock.now())) == 40
     assert len(windows) <= 10
-    assert windows.add(events, clock.now()) == {int(NOW) // 60 * 60 - 60 * n for n in range(1, 4)}
+    assert windows.add("demo", events, clock.now()) == {int(NOW) // 60 * 60 - 60 * n for n in range(1, 4)}
 
 
 @pytest.mark.parametrize("role", sorted(FLAGS))
@@ -144,6 +144,6 @@ def test_recency_frequency_and_monetary_value_are_days_counts_and_money() -> Non
 
 def test_events_of_an_undeclared_pack_count_and_mean_nothing() -> None:
     users = Users({}, most=10)
-    users.add(decode_events(record([random_event(random.Random(1), 1)], 0, 0, 1).value))
+    users.add("demo", decode_events(record([random_event(random.Random(1), 1)], 0, 0, 1).value))
     (state,) = users.take_changed(1)
     assert (state.events, state.last_active) == (1, None)
