@@ -1,0 +1,75 @@
+"""A worker process whose handler does what its first argument says: hold, store, or fail in handle, store or timer.
+
+`python -m tests.integration.faust_child WHAT KAFKA TOPIC FILE`: each record that reaches the handler (`hold`) or is
+stored (`store`) becomes a line of FILE. The record `boom` sets off the failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.clock import SystemClock
+from stream_processors.faust_app import run_app
+from stream_processors.metrics import WorkerMetrics
+from stream_processors.ports import Record
+from stream_processors.routes import Background, Route, Store
+from stream_processors.settings import ProcessorSettings
+
+
+class Bomb(BaseException):
+    """Nobody foresaw it."""
+
+
+class Handler:
+    """Handles, stores and ticks as `what` says."""
+
+    def __init__(self, what: str, path: Path) -> None:
+        self._what, self._path = what, path
+        self._lock = threading.Lock()
+        self._bomb_seen = threading.Event()
+
+    def handle(self, records: Sequence[Record]) -> Store:
+        bomb = any(record.value == b"boom" for record in records)
+        if bomb:
+            self._bomb_seen.set()
+        if bomb and self._what == "handle fails":
+            raise Bomb
+        if bomb and self._what == "timer fails":
+            threading.Event().wait()
+        if self._what == "hold":
+            self._note(records)
+        return lambda: self._store(records, bomb)
+
+    def tick(self) -> None:
+        if self._what == "timer fails" and self._bomb_seen.is_set():
+            raise RuntimeError("not foreseen")
+
+    def _store(self, records: Sequence[Record], bomb: bool) -> None:
+        if self._what == "hold":
+            threading.Event().wait()
+        if bomb and self._what == "store fails":
+            raise RuntimeError("not foreseen")
+        self._note(records)
+
+    def _note(self, records: Sequence[Record]) -> None:
+        with self._lock, self._path.open("ab") as file:
+            file.write(b"".join(record.value + b"\n" for record in records))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def main() -> None:
+    what, kafka, topic, path = sys.argv[1:5]
+    handler = Handler(what, Path(path))
+    settings = ProcessorSettings(kafka=kafka, partitions=1, group=topic, session_timeout=2.0, take_chunks=10)
+    route = Route(topic, handler.handle, lambda partitions: None, settings.take_chunks, settings.take_seconds)
+    timer = Background("tick", 0.1, handler.tick)
+    run_app("events", settings, (route,), (timer,), SystemClock(), WorkerMetrics("events"))
+
+
+if __name__ == "__main__":
+    main()
