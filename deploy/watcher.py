@@ -38,7 +38,7 @@ def run_watcher(settings: Settings) -> None:
     """Run the watcher until SIGTERM (blocks)."""
     clock = SystemClock()
     metrics = WorkerMetrics("watch")
-    metrics.serve(settings.worker.metrics_port)
+    metrics.serve(settings.worker.metrics_port, settings.worker.metrics_host)
     packs = shipped_packs()
     roles = {name: pack.roles for name, pack in packs.items()}
     warehouse = Warehouse(settings.warehouse)

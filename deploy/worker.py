@@ -48,7 +48,7 @@ def run_worker(settings: Settings) -> None:
     )
     metrics = WorkerMetrics("events")
     worker = Worker(settings.worker, {name: pack.roles for name, pack in shipped_packs().items()}, ports, metrics)
-    metrics.serve(settings.worker.metrics_port)
+    metrics.serve(settings.worker.metrics_port, settings.worker.metrics_host)
     try:
         run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics)
     finally:

@@ -25,10 +25,10 @@ class WorkerMetrics:
         )
         self._role = role
 
-    def serve(self, port: int) -> None:
-        """Serve `/metrics` on loopback; 0 is off."""
+    def serve(self, port: int, host: str = "127.0.0.1") -> None:
+        """Serve `/metrics`; port 0 is off."""
         if port:
-            start_http_server(port, addr="127.0.0.1", registry=self.registry)
+            start_http_server(port, addr=host, registry=self.registry)
 
     def handled(self, topic: str, records: int, seconds: float) -> None:
         """A take was handled."""

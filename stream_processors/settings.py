@@ -30,7 +30,8 @@ class ProcessorSettings(BaseModel):
     stall_seconds: float = Field(
         120.0, gt=0, description="A worker that holds a batch for longer than this ends itself."
     )
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics on loopback; 0 is off.")
+    metrics_host: str = Field("127.0.0.1", description="Address that the Prometheus metrics listen on.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics; 0 is off.")
 
 
 class WatcherSettings(BaseModel):
