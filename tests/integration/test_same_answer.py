@@ -1,0 +1,157 @@
+"""Promise 4: whatever the order, the batches and the repetitions, every number is the same to the last digit."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+import pytest
+
+from deploy.simulator.faults import ACCEPTED, MALFORMED, Send
+from deploy.simulator.profiles import Plan
+from deploy.simulator.simulation import Simulation
+from deploy.stack import Stack
+from sinks.settings import WarehouseSettings
+from sinks.warehouse import Warehouse
+from tests.e2e.doors import Doors, eventually, recent
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
+
+SEED = 4
+DAY = 86_400.0
+WINDOWS = ("5m", "1h", "24h", "7d")
+SPLITS = ("event_type", "campaign_id", "creative_id", "segment", "channel")
+MOVING = ("as_of", "start", "end")
+
+
+@pytest.fixture(scope="module")
+def sends() -> list[Send]:
+    """Weeks of the simulated business that a collector takes, malformed events too; none near the limit of lateness."""
+    now = time.time()
+    rng = random.Random(SEED)
+    history = Simulation(Plan(end=int(now * 1000), seed=SEED, days=26, users=400, rate=1.0)).history()
+
+    def chosen(send: Send) -> bool:
+        age = now - send.ms / 1000
+        many = isinstance(send.payload, dict) and send.payload.get("event_type") == "user_engaged"
+        return (
+            send.fate in (ACCEPTED, MALFORMED)
+            and age < 27 * DAY
+            and abs(age - DAY) > 900
+            and (not many or send.fate == MALFORMED or rng.random() < 0.1)
+        )
+
+    return [send for send in history if chosen(send)]
+
+
+@pytest.fixture(scope="module")
+def pair(sends: list[Send], open_doors: Callable[[str], Doors]) -> tuple[Doors, Doors]:
+    """Two tenants with the same events: one in order, the other as a bad network delivers them."""
+    orderly, wild = open_doors("orderly"), open_doors("wild")
+    payloads = [send.payload for send in sends]
+    for start in range(0, len(payloads), 500):
+        assert orderly.send(payloads[start : start + 500]).status_code == 200
+    rng = random.Random(SEED)
+    good = [send.payload for send in sends if send.fate == ACCEPTED]
+    mixed = payloads + rng.choices(good, k=len(good) // 3)
+    rng.shuffle(mixed)
+    batches = []
+    while mixed:
+        size = rng.choice((1, 7, 60, 400, 1500))
+        batches.append(mixed[:size])
+        del mixed[:size]
+    with ThreadPoolExecutor(4) as senders:
+        taken = senders.map(lambda batch: _send(wild, batch), batches)
+        assert sum(taken) == len(good) + len(good) // 3
+    wild.accepted = len(good) + len(good) // 3
+    return orderly, wild
+
+
+def _send(doors: Doors, batch: list[Any]) -> int:
+    body = orjson.dumps(batch)
+    answer = doors.send(gzip.compress(body), Content_Encoding="gzip") if len(batch) % 2 else doors.send(body)
+    assert answer.status_code in (200, 422), answer.text
+    accepted: int = answer.json()["accepted"]
+    return accepted
+
+
+def test_the_ledgers_differ_by_the_duplicates_only(pair: tuple[Doors, Doors], sends: list[Send]) -> None:
+    orderly, wild = (doors.settled() for doors in pair)
+    good = sum(send.fate == ACCEPTED for send in sends)
+    late = sum(send.fate == ACCEPTED and time.time() - send.ms / 1000 > DAY for send in sends)
+    assert good > 5_000
+    for name, ledger, repeated in (("orderly", orderly, 0), ("wild", wild, good // 3)):
+        assert ledger["stored"] == good, name
+        assert ledger["late"] == late > 0, name
+        assert (ledger["accepted"], ledger["duplicates"]) == (good + repeated, repeated), name
+        assert ledger["rejected"] == Counter(send.reason for send in sends if send.fate == MALFORMED), name
+
+
+def test_every_metric_is_the_same_whole_and_split_and_by_day(pair: tuple[Doors, Doors]) -> None:
+    for doors in pair:
+        doors.settled()
+    asked: list[tuple[str, dict[str, str]]] = []
+    for metric in pair[0].get("/metrics")["metrics"]:
+        asked.append((metric["id"], {"interval": "day"}))
+        asked += [(metric["id"], {"group_by": split, "limit": "5000"}) for split in metric["dimensions"]]
+    campaign = pair[0].metric("impressions", group_by="campaign_id")["groups"][0]["group"]
+    asked += [(metric, {"campaign_id": campaign, "interval": "week"}) for metric in ("roas", "cac", "aov", "revenue")]
+    range_ = recent() | {"start": "-40d"}
+    something = 0
+    for metric, parameters in asked:
+        one, other = (_still(doors.metric(metric, **(range_ | parameters))) for doors in pair)
+        assert one == other, f"{metric} {parameters}"
+        something += bool(one["value"])
+    assert something > len(asked) / 2
+
+
+def _still(answer: dict[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in answer.items() if name not in MOVING}
+    if found.get("series"):
+        found["series"] = [{**point, "start": point["start"][:10]} for point in found["series"]]
+    return found
+
+
+def test_the_rolling_windows_are_the_same(pair: tuple[Doors, Doors]) -> None:
+    for doors in pair:
+        doors.settled()
+
+    def both(window: str, split: str) -> Callable[[], list[dict[str, Any]]]:
+        return lambda: [doors.get("/windows", window=window, group_by=split, limit=1000) for doors in pair]
+
+    def same(found: list[dict[str, Any]]) -> bool:
+        one, other = ({name: value for name, value in answer.items() if name != "as_of"} for answer in found)
+        return one == other
+
+    for window in WINDOWS:
+        for split in SPLITS:
+            found = eventually(both(window, split), same, every=0.5)
+    assert found[0]["total"]["events"] > 1_000
+
+
+def test_windows_and_users_are_the_same_row_by_row(pair: tuple[Doors, Doors], sends: list[Send], stack: Stack) -> None:
+    warehouse = Warehouse(WarehouseSettings(url=stack.warehouse_url))
+    cells = (
+        "SELECT minute, event_type, subtype, campaign_id, creative_id, segment, channel, sum(events) AS events,"
+        " sum(users) AS users, sum(amount_micros) AS amount, sum(late) AS late FROM windows FINAL"
+        " WHERE tenant = {tenant:String} GROUP BY ALL ORDER BY ALL"
+    )
+    users = "SELECT * EXCEPT (tenant, version) FROM user_state FINAL WHERE tenant = {tenant:String} ORDER BY user_id"
+    good = sum(1 for send in sends if send.fate == ACCEPTED)
+    for sql in (cells, users):
+
+        def both(sql: str = sql) -> list[list[dict[str, Any]]]:
+            return [warehouse.query(sql, {"tenant": doors.tenant}) for doors in pair]
+
+        def same(found: list[list[dict[str, Any]]]) -> bool:
+            return found[0] == found[1] and sum(row["events"] for row in found[0]) == good
+
+        rows, _ = eventually(both, same, every=0.5)
+        assert len(rows) > 100
+    warehouse.close()
