@@ -92,23 +92,33 @@ def _follow_assignment(app: faust.App, routes: Sequence[Route]) -> None:
     async def assign(partitions: Iterable[Any]) -> None:
         try:
             for route in routes:
-                mine = sorted(tp.partition for tp in partitions if tp.topic == route.topic)
-                await asyncio.to_thread(route.assign, mine)
+                await asyncio.to_thread(route.assign, _of(route, partitions))
         except asyncio.CancelledError:
             raise
         except BaseException:
             _end_process("unexpected error on assignment", EXIT_UNEXPECTED)
 
+    def own(partitions: Iterable[Any]) -> None:
+        for route in routes:
+            route.own(_of(route, partitions))
+
     async def revoked(_: faust.App, revoked: Iterable[Any], **__: Any) -> None:
+        own(())
         await assign(())
 
     async def assigned(_: faust.App, assigned: Iterable[Any], **__: Any) -> None:
-        task = asyncio.create_task(assign(tuple(assigned)))
+        partitions = tuple(assigned)
+        own(partitions)
+        task = asyncio.create_task(assign(partitions))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
     app.on_partitions_revoked.connect(revoked, weak=False)
     app.on_partitions_assigned.connect(assigned, weak=False)
+
+
+def _of(route: Route, partitions: Iterable[Any]) -> list[int]:
+    return sorted(tp.partition for tp in partitions if tp.topic == route.topic)
 
 
 def _build_app(name: str, settings: ProcessorSettings) -> faust.App:

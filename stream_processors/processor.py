@@ -31,6 +31,7 @@ class Processor:
         self._gate = threading.Lock()
         self._lock = threading.Condition()
         self._unstored = 0
+        self._owned: frozenset[int] | None = None
         self.states: dict[int, PartitionState] = {}
 
     def process(self, records: Sequence[Record]) -> Batch:
@@ -38,8 +39,9 @@ class Processor:
 
         Raises `Retryable` before anything changed when the warehouse cannot be asked; the caller tries again.
         """
-        batch = decode_batch(records)
         with self._gate:
+            owned = self._owned
+            batch = decode_batch([one for one in records if owned is None or one.partition in owned])
             self._load_states({chunk.partition for chunk in batch.chunks})
             with self._lock:
                 self._load_users(batch)
@@ -78,16 +80,22 @@ class Processor:
             if state is not None:
                 change(state)
 
-    def assign(self, partitions: Sequence[int]) -> None:
-        """Take over partitions: forget what was remembered and load what is stored."""
-        with self._gate:
-            self.forget()
-            self._load_states(set(partitions))
+    def own(self, partitions: Sequence[int]) -> None:
+        """Say which partitions are ours from now on; records of others (left in a buffer) are passed over."""
+        self._owned = frozenset(partitions)
 
-    def forget(self) -> None:
-        """Drop all state; it comes back from the warehouse when it is needed."""
-        with self._lock:
-            self.states.clear()
+    def assign(self, partitions: Sequence[int]) -> None:
+        """Take over partitions: forget what was remembered and load what is stored.
+
+        Waits until everything that was processed is stored. What is loaded before that would miss those ids, and the
+        same events in another chunk would count twice.
+        """
+        with self._gate:
+            with self._lock:
+                while self._unstored:
+                    self._lock.wait()
+                self.states.clear()
+            self._load_states(set(partitions))
 
     def _load_states(self, partitions: set[int]) -> None:
         for partition in sorted(partitions - self.states.keys()):
