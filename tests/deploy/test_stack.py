@@ -169,7 +169,16 @@ def _status(url: str) -> int:
         return 0
 
 
+def _wait_until_it_answers(stack: Stack) -> None:
+    """The tests before may have made parts of the stack start anew."""
+    deadline = time.monotonic() + 60
+    while _status(f"{stack.collector_url}/health/ready") != 200:
+        assert time.monotonic() < deadline, "the collector did not come back"
+        time.sleep(0.1)
+
+
 def test_a_second_stack_on_the_same_folder_or_port_is_refused(stack: Stack, tmp_path: Path) -> None:
+    _wait_until_it_answers(stack)
     collector, api = free_ports(2)
     same_folder = local_settings(
         data_dir=stack.settings.data_dir, collector_port=collector, api_port=api, base=load({})
@@ -182,6 +191,7 @@ def test_a_second_stack_on_the_same_folder_or_port_is_refused(stack: Stack, tmp_
 
 
 def test_other_commands_find_the_running_stack(stack: Stack) -> None:
+    _wait_until_it_answers(stack)
     done = subprocess.run(
         [sys.executable, "-m", "deploy.cli", "doctor", "--json"],
         capture_output=True,
