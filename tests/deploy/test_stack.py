@@ -171,10 +171,7 @@ def _status(url: str) -> int:
 
 def _wait_until_it_answers(stack: Stack) -> None:
     """The tests before may have made parts of the stack start anew."""
-    deadline = time.monotonic() + 60
-    while _status(f"{stack.collector_url}/health/ready") != 200:
-        assert time.monotonic() < deadline, "the collector did not come back"
-        time.sleep(0.1)
+    eventually(lambda: _status(f"{stack.collector_url}/health/ready") == 200)
 
 
 def test_a_second_stack_on_the_same_folder_or_port_is_refused(stack: Stack, tmp_path: Path) -> None:
