@@ -48,8 +48,8 @@ class Session:
         self._feed: LiveFeed | None = None
         self.truth = Truth(settings.data_dir / FOLDER)
         self.known = self.truth.document.get("history") == "complete"
-        now = self._now()
-        self.plan = _plan_of(self.truth.document["plan"]) if self.known else replace(wishes.plan, end=now)
+        begun = self.truth.document.get("plan")
+        self.plan = _plan_of(begun) if begun else replace(wishes.plan, end=self._now())
         self.simulation = Simulation(self.plan)
 
     @property
@@ -62,22 +62,30 @@ class Session:
     def history(self, tell: Callable[[int], None]) -> Report | None:
         """Send the history, or go on after it when an earlier run has sent it (None). Raises Retryable."""
         if self.known:
-            self.simulation.resume(self._now(), self._wishes.plan.rate)
-            self.plan = self.simulation.plan
-            self._begin_run()
+            self._go_on()
             return None
         interrupted = "first_receipt" in self.truth.document
         first = self.truth.document.get("first_receipt", self._clock.now())
         self.truth.forget()
         self.truth.save(history="sending", first_receipt=first, plan=_plan_fields(self.plan))
         report = asyncio.run(self._send_history(tell))
-        if interrupted:
-            self.truth.uncertain += report.events
-        self._begin_run()
         outage = self.plan.end - self.plan.outage[0], self.plan.end - self.plan.outage[1]
         incident = _moment("tracking_outage", *outage) | {"events_lost": self.simulation.suppressed}
         self.truth.save(history="complete", incident=incident)
+        if interrupted:
+            # The same plan gave the same events, so what had been sent before is a duplicate now.
+            self.truth.uncertain += report.events
+            self.simulation = Simulation(self.plan)
+            self._go_on()
+        else:
+            self._begin_run()
         return report
+
+    def _go_on(self) -> None:
+        """Continue after an earlier run: its past is known, the stream starts afresh now."""
+        self.simulation.resume(self._now(), self._wishes.plan.rate)
+        self.plan = self.simulation.plan
+        self._begin_run()
 
     def live(self, collector_url: str, tell: Callable[[LiveFeed], None], stopped: Callable[[], bool]) -> None:
         """Send the live stream until it was long enough or `stopped` says so. Raises Retryable or Permanent."""
