@@ -35,9 +35,20 @@ EXIT_STALLED = 71
 
 @dataclass
 class _Progress:
-    """When the oldest unfinished call of each route began (monotonic seconds)."""
+    """What the routes are at.
+
+    `began`: when the oldest unfinished call of each topic began (monotonic seconds). `owned`: (topic, partition) of what
+    is assigned to us, None before the first assignment.
+    """
 
     began: dict[str, float] = field(default_factory=dict)
+    owned: frozenset[tuple[str, int]] | None = None
+
+    def mine(self, events: Sequence[Any]) -> list[Any]:
+        """The events that are ours. Others stood in a buffer when their partition was taken away: they are neither
+        handled nor acknowledged here, the new owner gets them."""
+        owned = self.owned
+        return [event for event in events if owned is None or _place(event.message) in owned]
 
 
 def run_app(
@@ -62,7 +73,7 @@ def run_app(
     for work in background:
         _add_background(app, work)
 
-    _follow_assignment(app, routes)
+    _follow_assignment(app, routes, progress)
     threading.Thread(target=_watch, args=(progress, settings.stall_seconds, clock), daemon=True).start()
     _tune_garbage_collection()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
@@ -86,7 +97,7 @@ def _tell_stop(app: faust.App, stopping: threading.Event) -> Callable[[], Awaita
     return tell_stop
 
 
-def _follow_assignment(app: faust.App, routes: Sequence[Route]) -> None:
+def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: _Progress) -> None:
     tasks: set[asyncio.Task[None]] = set()
 
     async def assign(partitions: Iterable[Any]) -> None:
@@ -98,23 +109,23 @@ def _follow_assignment(app: faust.App, routes: Sequence[Route]) -> None:
         except BaseException:
             _end_process("unexpected error on assignment", EXIT_UNEXPECTED)
 
-    def own(partitions: Iterable[Any]) -> None:
-        for route in routes:
-            route.own(_of(route, partitions))
-
     async def revoked(_: faust.App, revoked: Iterable[Any], **__: Any) -> None:
-        own(())
+        progress.owned = frozenset()
         await assign(())
 
     async def assigned(_: faust.App, assigned: Iterable[Any], **__: Any) -> None:
         partitions = tuple(assigned)
-        own(partitions)
+        progress.owned = frozenset((tp.topic, tp.partition) for tp in partitions)
         task = asyncio.create_task(assign(partitions))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
     app.on_partitions_revoked.connect(revoked, weak=False)
     app.on_partitions_assigned.connect(assigned, weak=False)
+
+
+def _place(message: Any) -> tuple[str, int]:
+    return message.topic, message.partition
 
 
 def _of(route: Route, partitions: Iterable[Any]) -> list[int]:
@@ -151,7 +162,10 @@ def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, 
 
     async def consume(stream: Any) -> None:
         storing: asyncio.Task[None] | None = None
-        async for events in stream.noack_take(route.take, within=route.within):
+        async for taken in stream.noack_take(route.take, within=route.within):
+            events = progress.mine(taken)
+            if not events:
+                continue
             try:
                 began = progress.began[route.topic] = clock.monotonic()
                 records = [_record(event) for event in events]

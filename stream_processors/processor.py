@@ -31,7 +31,6 @@ class Processor:
         self._gate = threading.Lock()
         self._lock = threading.Condition()
         self._unstored = 0
-        self._owned: frozenset[int] | None = None
         self.states: dict[int, PartitionState] = {}
 
     def process(self, records: Sequence[Record]) -> Batch:
@@ -39,9 +38,8 @@ class Processor:
 
         Raises `Retryable` before anything changed when the warehouse cannot be asked; the caller tries again.
         """
+        batch = decode_batch(records)
         with self._gate:
-            owned = self._owned
-            batch = decode_batch([one for one in records if owned is None or one.partition in owned])
             self._load_states({chunk.partition for chunk in batch.chunks})
             with self._lock:
                 self._load_users(batch)
@@ -79,10 +77,6 @@ class Processor:
             state = self.states.get(partition)
             if state is not None:
                 change(state)
-
-    def own(self, partitions: Sequence[int]) -> None:
-        """Say which partitions are ours from now on; records of others (left in a buffer) are passed over."""
-        self._owned = frozenset(partitions)
 
     def assign(self, partitions: Sequence[int]) -> None:
         """Take over partitions: forget what was remembered and load what is stored.

@@ -16,13 +16,12 @@ class Route:
 
     `handle` runs in a thread, one call at a time, and returns `store`, which runs in another thread beside the next
     `handle`; when `store` returns, the records are acknowledged. Neither may raise: they retry passing faults
-    themselves. When the assignment changed (none on revocation) `own` is called at once with the topic's partitions and
-    must be quick; then `assign`, in a thread.
+    themselves. `assign` is called with the topic's partitions, in a thread, when the assignment
+    changed (with none on revocation).
     """
 
     topic: str
     handle: Callable[[Sequence[Record]], Store]
-    own: Callable[[Sequence[int]], None]
     assign: Callable[[Sequence[int]], None]
     take: int
     within: float

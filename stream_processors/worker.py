@@ -72,9 +72,9 @@ class Worker:
         """The topics of the event path, each with its handler."""
         take, within = self._settings.take_chunks, self._settings.take_seconds
         return (
-            Route(topics.EVENTS, self.handle_events, self.processor.own, self.assign, take, within),
-            Route(topics.REJECTED, self.handle_rejected, _nothing, _nothing, take, within),
-            Route(topics.LEDGER, self.handle_ledger, _nothing, _nothing, take, within),
+            Route(topics.EVENTS, self.handle_events, self.assign, take, within),
+            Route(topics.REJECTED, self.handle_rejected, _nothing, take, within),
+            Route(topics.LEDGER, self.handle_ledger, _nothing, take, within),
         )
 
     def background(self) -> tuple[Background, ...]:

@@ -94,14 +94,7 @@ class Watcher:
     def routes(self, settings: ProcessorSettings) -> tuple[Route, ...]:
         """The rollups topic."""
         return (
-            Route(
-                topics.ROLLUPS,
-                self.handle_rollups,
-                lambda _: None,
-                lambda _: None,
-                settings.take_chunks,
-                settings.take_seconds,
-            ),
+            Route(topics.ROLLUPS, self.handle_rollups, lambda _: None, settings.take_chunks, settings.take_seconds),
         )
 
     def background(self) -> tuple[Background, ...]:

@@ -66,14 +66,7 @@ def main() -> None:
     what, kafka, topic, path = sys.argv[1:5]
     handler = Handler(what, Path(path))
     settings = ProcessorSettings(kafka=kafka, partitions=1, group=topic, session_timeout=2.0, take_chunks=10)
-    route = Route(
-        topic,
-        handler.handle,
-        lambda partitions: None,
-        lambda partitions: None,
-        settings.take_chunks,
-        settings.take_seconds,
-    )
+    route = Route(topic, handler.handle, lambda partitions: None, settings.take_chunks, settings.take_seconds)
     timer = Background("tick", 0.1, handler.tick)
     run_app("events", settings, (route,), (timer,), SystemClock(), WorkerMetrics("events"))
 

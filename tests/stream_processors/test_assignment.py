@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+from types import SimpleNamespace
 
 from schemas.clock import ManualClock
+from stream_processors.faust_app import _Progress
 from tests.support.chdb_warehouse import ChdbWarehouse
 from tests.support.chunks import NOW, PARTITIONS, chunked, random_event
 from tests.support.workers import LEDGER, make_worker
@@ -30,10 +32,14 @@ def test_an_assignment_waits_for_what_is_being_stored() -> None:
     assert (counts["accepted"], counts["duplicate"]) == (2 * len(LINES), len(LINES))
 
 
-def test_records_of_partitions_that_are_not_ours_are_passed_over() -> None:
-    warehouse = ChdbWarehouse()
-    worker = make_worker(warehouse, clock=ManualClock(NOW))
-    worker.processor.own([0, 2])
-    worker.handle_events(chunked(LINES, random.Random(1)))()
-    slots = warehouse.query(f"SELECT DISTINCT slot % {PARTITIONS} AS p FROM events ORDER BY p")
-    assert [row["p"] for row in slots] == [0, 2]
+def test_events_of_partitions_that_were_taken_away_are_neither_handled_nor_acknowledged() -> None:
+    def event(partition: int) -> SimpleNamespace:
+        return SimpleNamespace(message=SimpleNamespace(topic="t", partition=partition))
+
+    progress = _Progress()
+    events = [event(0), event(1)]
+    assert progress.mine(events) == events
+    progress.owned = frozenset({("t", 1), ("other", 0)})
+    assert progress.mine(events) == events[1:]
+    progress.owned = frozenset()
+    assert progress.mine(events) == []
