@@ -37,8 +37,8 @@ EXIT_STALLED = 71
 class _Progress:
     """What the routes are at.
 
-    `began`: when the oldest unfinished call of each topic began (monotonic seconds). `owned`: (topic, partition) of what
-    is assigned to us, None before the first assignment.
+    `began`: when the oldest unfinished call of each topic began (monotonic seconds). `owned`: (topic, partition) of
+    what is assigned to us, None before the first assignment.
     """
 
     began: dict[str, float] = field(default_factory=dict)
