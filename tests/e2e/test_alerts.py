@@ -57,7 +57,10 @@ def steady(stack: Stack, open_doors: Callable[[str], Doors], tmp_path_factory: p
 def _wait_until_known(stack: Stack, count: int) -> None:
     """Wait until the windows hold the history and the watcher has read them."""
     warehouse = Warehouse(WarehouseSettings(url=stack.warehouse_url))
-    cells = "SELECT sum(events) AS n FROM windows FINAL WHERE tenant = {tenant:String}"
+    cells = (
+        "SELECT sum(events) AS n FROM windows FINAL WHERE tenant = {tenant:String}"
+        " AND event_type IN ('campaign_clicked', 'campaign_delivered')"
+    )
     eventually(lambda: warehouse.query(cells, {"tenant": WATCHED})[0]["n"], lambda n: n == count, every=0.5)
     warehouse.close()
     group = group_of(stack.settings, "watch")

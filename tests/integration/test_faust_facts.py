@@ -29,7 +29,7 @@ from tests.e2e.up import ROOT, clean
 from tests.integration.servers import Stored, WorkerProcess, committed, prepare, produce, wait_until_read
 from tests.integration.traffic import chunks, lines, records
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faust")]
 
 PINNED = ("faust-streaming", "aiokafka", "mode-streaming")
 _numbers = itertools.count(1)

@@ -20,6 +20,7 @@ from deploy.stack import Stack
 from sinks.settings import WarehouseSettings
 from sinks.warehouse import Warehouse
 from tests.e2e.doors import Doors, eventually, recent
+from tests.e2e.events import iso
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
 
@@ -118,20 +119,21 @@ def _still(answer: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_rolling_windows_are_the_same(pair: tuple[Doors, Doors]) -> None:
+def test_the_rolling_windows_are_the_same(pair: tuple[Doors, Doors], sends: list[Send]) -> None:
     for doors in pair:
         doors.settled()
+    times = [iso(send.ms / 1000) for send in sends if send.fate == ACCEPTED]
 
     def both(window: str, split: str) -> Callable[[], list[dict[str, Any]]]:
         return lambda: [doors.get("/windows", window=window, group_by=split, limit=1000) for doors in pair]
 
-    def same(found: list[dict[str, Any]]) -> bool:
+    def right(found: list[dict[str, Any]]) -> bool:
         one, other = ({name: value for name, value in answer.items() if name != "as_of"} for answer in found)
-        return one == other
+        return one == other and one["total"]["events"] == sum(one["start"] <= at < one["end"] for at in times)
 
     for window in WINDOWS:
         for split in SPLITS:
-            found = eventually(both(window, split), same, every=0.5)
+            found = eventually(both(window, split), right, every=0.5)
     assert found[0]["total"]["events"] > 1_000
 
 

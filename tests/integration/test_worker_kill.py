@@ -30,7 +30,7 @@ from tests.integration.traffic import Chunks, Truth, chunks, lines, records, tru
 from tests.support.chdb_warehouse import ChdbWarehouse
 from tests.support.workers import make_worker, run, settle
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("kill")]
 
 COUNT = 60_000
 SEED = 20_261_121
