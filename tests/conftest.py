@@ -79,6 +79,8 @@ def _alerts(folder: Path, hook: Hook) -> dict[str, str]:
     path.write_text(json.dumps({"channels": {"on_call": channel}}), encoding="utf-8")
     return {
         "HEADRACE_WATCHER_CHANNELS_FILE": str(path),
+        # Predictions are events too: without this, every tenant with a past would get some in the middle of its test.
+        "HEADRACE_WATCHER_CHURN_SECONDS": "3600",
         "HEADRACE_WATCHER_ALERT_SECRETS": json.dumps({"on_call": SIGNING_KEY}),
     }
 

@@ -17,16 +17,13 @@ from deploy.simulator.truth import read_sends
 from deploy.stack import Stack
 from schemas.clock import SystemClock
 from schemas.keys import DEV_SECRET_KEY, DEV_WRITE_KEY
-from schemas.taxonomy import shipped_packs
-from tests.e2e.doors import Doors, balance, eventually
+from tests.e2e.doors import OWN, Doors, balance, eventually
 from tests.e2e.events import iso
 from tests.oracle.metrics import METRICS, Answer, Oracle, Scope
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack")]
 
 PLAN = Plan(end=0, seed=23, days=30, users=300, rate=1.0, anomaly_after=500, anomaly_for=2_000)
-OWN = {ref.event_type for ref in shipped_packs()["marketing"].roles["system"]}
-"""The pipeline's own events, which the simulator does not know."""
 
 
 class Played(NamedTuple):
