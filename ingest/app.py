@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ingest.asgi import Receive, Request, Response, Route, Router, Send, json_response
 from ingest.collector import Collector
@@ -14,6 +14,9 @@ from schemas.clock import Clock
 
 App = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 _log = logging.getLogger(__name__)
+
+UNMATCHED: Final = "unmatched"
+"""The route of requests to paths that do not exist, in the self-metrics."""
 
 
 class Native:
@@ -33,22 +36,21 @@ def create_app(collector: Collector, clock: Clock) -> App:
     """The ASGI application. Its lifespan ends with everything handed to Kafka."""
     native, health = Native(collector), Health(collector, clock)
     metrics = collector.gateway.metrics
+    metrics.start_time.set(clock.now())
 
-    def answered(_: Request, response: Response, code: str) -> None:
-        metrics.request(response.status)
+    def answered(request: Request, response: Response, code: str) -> None:
+        metrics.request(request.path if request.path in paths else UNMATCHED, response.status)
         if code:
             metrics.refused(response.status, code)
 
-    router = Router(
-        (
-            Route("POST", "/api/analytics/events", native.events),
-            Route("GET", "/health/live", health.live),
-            Route("GET", "/health/ready", health.ready),
-            Route("GET", "/metrics", health.metrics),
-        ),
-        collector.settings.retry_after_seconds,
-        answered,
+    routes = (
+        Route("POST", "/api/analytics/events", native.events),
+        Route("GET", "/health/live", health.live),
+        Route("GET", "/health/ready", health.ready),
+        Route("GET", "/metrics", health.metrics),
     )
+    paths = {route.path for route in routes}
+    router = Router(routes, collector.settings.retry_after_seconds, answered)
 
     async def app(scope: Mapping[str, Any], receive_message: Receive, send: Send) -> None:
         if scope["type"] == "http":

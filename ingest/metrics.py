@@ -24,7 +24,8 @@ class CollectorMetrics:
         self._accepted = Counter(f"{_PREFIX}_events_accepted", "Events accepted.", ["tenant"], registry=r)
         self._rejected = Counter(f"{_PREFIX}_events_rejected", "Events rejected.", ["tenant", "reason"], registry=r)
         self._refused = Counter(f"{_PREFIX}_requests_refused", "Requests refused.", ["status", "code"], registry=r)
-        self._requests = Counter(f"{_PREFIX}_requests", "Requests answered.", ["status"], registry=r)
+        self._requests = Counter(f"{_PREFIX}_requests", "Requests answered.", ["route", "status"], registry=r)
+        self.start_time = Gauge(f"{_PREFIX}_start_time_seconds", "When this process began, Unix seconds.", registry=r)
         self.in_flight_bytes = Gauge(f"{_PREFIX}_in_flight_bytes", "Body bytes being worked on.", registry=r)
         self.pending_events = Gauge(f"{_PREFIX}_pending_events", "Events waiting for Kafka.", registry=r)
         self._produce = Histogram(
@@ -42,9 +43,9 @@ class CollectorMetrics:
         for reason, n in rejected.items():
             self._rejected.labels(label, reason).inc(n)
 
-    def request(self, status: int) -> None:
-        """Count an answered request."""
-        self._requests.labels(str(status)).inc()
+    def request(self, route: str, status: int) -> None:
+        """Count an answered request. `route`: one of few; a path that a client made up is none."""
+        self._requests.labels(route, str(status)).inc()
 
     def refused(self, status: int, code: str) -> None:
         """Count a request that was refused as a whole."""

@@ -58,6 +58,31 @@ async def test_metrics_count_what_happened(door: Door) -> None:
         assert line in text
 
 
+async def test_requests_are_counted_by_route_and_status_and_an_invented_path_is_no_route(door: Door) -> None:
+    await door.post(event())
+    await door.post(b"")
+    await door.request("GET", "/health/live")
+    await door.request("GET", "/made-up-1")
+    await door.request("GET", "/made-up-2")
+    text = (await door.request("GET", "/metrics")).body.decode()
+    for line in (
+        'headrace_collector_requests_total{route="/api/analytics/events",status="200"} 1.0',
+        'headrace_collector_requests_total{route="/api/analytics/events",status="400"} 1.0',
+        'headrace_collector_requests_total{route="/health/live",status="200"} 1.0',
+        'headrace_collector_requests_total{route="unmatched",status="404"} 2.0',
+    ):
+        assert line in text
+    assert "made-up" not in text
+
+
+async def test_metrics_say_when_the_process_began(door: Door, clock: ManualClock) -> None:
+    began = clock.now()
+    clock.advance(60)
+    text = (await door.request("GET", "/metrics")).body.decode()
+    (line,) = [line for line in text.splitlines() if line.startswith("headrace_collector_start_time_seconds ")]
+    assert float(line.split()[1]) == began
+
+
 async def test_tenant_labels_are_bounded() -> None:
     from ingest.metrics import CollectorMetrics
 
