@@ -12,11 +12,11 @@ from api.context import Context, Publish
 from api.doorway import Doorway
 from api.ledger import LedgerReader
 from api.live import VERSION, Hub
-from api.metrics import Limits, MetricReader, check_measures
+from api.metrics import Limits, check_measures
 from api.reader import Reader
 from api.routing import ROOT, all_routers
 from api.settings import ApiSettings
-from api.telemetry import Measured, MeasuredReader, Telemetry
+from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.clock import Clock
 from schemas.keys import KeyStore
 from schemas.metrics import Dictionary, shipped_dictionary
@@ -41,10 +41,11 @@ def create_app(
     check_measures(dictionary)
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
-    metrics = MetricReader(measured, ledger, Limits(settings.max_buckets, settings.max_groups))
+    metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)
     ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics)
     hub = Hub(ctx)
-    measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
+    metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
+    telemetry.start_time.set(clock.now())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

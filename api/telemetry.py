@@ -8,10 +8,18 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.ledger import LedgerReader
+from api.metrics import Limits, MetricReader
 from api.reader import Params, QueryFailed, Reader, Row, TooMuch, WarehouseAway
+from api.slices import Slice
 from schemas.clock import Clock
+from schemas.metrics import Metric
+from schemas.taxonomy.pack import Pack
 
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SLOW_BUCKETS: Final = (*_BUCKETS, 20, 30, 60)
+_SLOT_SECONDS: Final = 10
+_SLOTS: Final = 6
 
 
 class Telemetry:
@@ -33,12 +41,57 @@ class Telemetry:
             "headrace_api_read_seconds", "Time of one read.", buckets=_BUCKETS, registry=self.registry
         )
         self.read_errors = Counter("headrace_api_read_errors", "Reads that failed.", ["kind"], registry=self.registry)
+        self.start_time = Gauge(
+            "headrace_api_start_time_seconds", "When this process began, Unix seconds.", registry=self.registry
+        )
+        self._calculations = Histogram(
+            "headrace_api_metric_seconds",
+            "Time of one calculation of a metric, failed ones too.",
+            ["metric"],
+            buckets=_SLOW_BUCKETS,
+            registry=self.registry,
+        )
+        self._slowest_gauge = Gauge(
+            "headrace_api_metric_slowest_seconds",
+            "Slowest calculation of a metric that ended within the last minute.",
+            ["metric"],
+            registry=self.registry,
+        )
+        self._slowest: dict[str, Slowest] = {}
         streams = Gauge("headrace_api_live_streams", "Live streams open now.", registry=self.registry)
         streams.set_function(live_streams)
+
+    def calculated(self, metric: str, seconds: float, now: float) -> None:
+        """A calculation of a metric ended at `now` (seconds that only grow), with an answer or an error."""
+        self._calculations.labels(metric).observe(seconds)
+        self._slowest.setdefault(metric, Slowest()).add(seconds, now)
+
+    def refresh(self, now: float) -> None:
+        """Bring what depends on the time up to date. `now`: as in `calculated`."""
+        for metric, slowest in self._slowest.items():
+            self._slowest_gauge.labels(metric).set(slowest.at(now))
 
     def render(self) -> bytes:
         """The registry in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class Slowest:
+    """The largest of the values of the last minute, by slots of ten seconds: a histogram cannot tell it."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, float] = {}
+
+    def add(self, value: float, now: float) -> None:
+        """Take a value at `now`, seconds."""
+        slot = int(now) // _SLOT_SECONDS
+        self._slots = {old: most for old, most in self._slots.items() if old > slot - _SLOTS}
+        self._slots[slot] = max(value, self._slots.get(slot, 0.0))
+
+    def at(self, now: float) -> float:
+        """The largest of the 50 to 60 seconds before `now`; 0 without any."""
+        first = int(now) // _SLOT_SECONDS - _SLOTS
+        return max((most for slot, most in self._slots.items() if slot > first), default=0.0)
 
 
 class MeasuredReader:
@@ -66,6 +119,27 @@ class MeasuredReader:
         return await self._inner.ping()
 
 
+class MeasuredMetrics(MetricReader):
+    """A metric reader that times its calculations, queueing for the warehouse included."""
+
+    def __init__(self, reader: Reader, ledger: LedgerReader, limits: Limits, clock: Clock) -> None:
+        super().__init__(reader, ledger, limits)
+        self._clock = clock
+        self.telemetry: Telemetry | None = None
+
+    async def answer(
+        self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100, known_as_of: int | None = None
+    ) -> dict[str, Any]:
+        """See `MetricReader`."""
+        began = self._clock.monotonic()
+        try:
+            return await super().answer(metric, asked, pack, limit, known_as_of)
+        finally:
+            if self.telemetry:
+                ended = self._clock.monotonic()
+                self.telemetry.calculated(metric.id, max(0.0, ended - began), ended)
+
+
 class Measured:
     """ASGI middleware: counts requests by route template, so that ids in paths do not become labels."""
 
@@ -77,15 +151,27 @@ class Measured:
             await self._app(scope, receive, send)
             return
         began = self._clock.monotonic()
+        begun = False
 
         async def watched(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                route = _template(scope)
-                self._telemetry.requests.labels(route, _method(scope), str(message["status"])).inc()
-                self._telemetry.latency.labels(route).observe(max(0.0, self._clock.monotonic() - began))
+                begun = True
+                self._count(scope, message["status"], began)
             await send(message)
 
-        await self._app(scope, receive, watched)
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            # What nobody foresaw is answered further out, where nobody counts.
+            if not begun:
+                self._count(scope, 500, began)
+            raise
+
+    def _count(self, scope: Scope, status: int, began: float) -> None:
+        route = _template(scope)
+        self._telemetry.requests.labels(route, _method(scope), str(status)).inc()
+        self._telemetry.latency.labels(route).observe(max(0.0, self._clock.monotonic() - began))
 
 
 def _template(scope: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.context import Ctx
+from api.telemetry import Telemetry
 
 router = APIRouter(tags=["health"])
 
@@ -26,6 +27,8 @@ async def ready(ctx: Ctx) -> JSONResponse:
 
 
 @router.get("/metrics", summary="Self-metrics for Prometheus", response_class=Response)
-async def prometheus(request: Request) -> Response:
-    """Requests by route and status, their latency, reads, and open live streams."""
-    return Response(request.app.state.telemetry.render(), media_type=CONTENT_TYPE_LATEST)
+async def prometheus(request: Request, ctx: Ctx) -> Response:
+    """Requests by route and status, their latency, reads, calculations of metrics, and open live streams."""
+    telemetry: Telemetry = request.app.state.telemetry
+    telemetry.refresh(ctx.clock.monotonic())
+    return Response(telemetry.render(), media_type=CONTENT_TYPE_LATEST)

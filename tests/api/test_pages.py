@@ -13,6 +13,7 @@ from api.app import create_app
 from api.reader import ClickHouseReader, WarehouseAway
 from api.routing import ROOT
 from api.settings import ApiSettings, ReaderSettings
+from api.telemetry import Telemetry
 from deploy.embedded.process import free_port
 from schemas.clock import ManualClock
 from schemas.errors import ConfigError
@@ -82,6 +83,48 @@ async def test_self_metrics_count_by_route_and_never_by_id(site: Site, tenant: s
     assert f'headrace_api_requests_total{{method="GET",{route},status="404"}} 1.0' in text
     assert 'route="unmatched",status="404"' in text and tenant not in text
     assert "headrace_api_read_seconds_count" in text and "headrace_api_live_streams 0.0" in text
+
+
+async def test_self_metrics_time_the_calculations_of_metrics(site: Site, tenant: str) -> None:
+    """Each metric of the dictionary, and nothing that a caller made up."""
+    async with site.client(tenant) as client:
+        await client.get(f"{ROOT}/metrics/ctr")
+        await client.get(f"{ROOT}/metrics/made_up")
+        text = (await client.get("/metrics")).text
+    assert 'headrace_api_metric_seconds_count{metric="ctr"} 1.0' in text
+    assert 'headrace_api_metric_slowest_seconds{metric="ctr"} 0.0' in text
+    assert "headrace_api_start_time_seconds 1.79525" in text and "made_up" not in text
+
+
+def test_the_slowest_calculation_is_known_for_a_minute() -> None:
+    telemetry = Telemetry(lambda: 0)
+
+    def shown(now: float) -> float | None:
+        telemetry.refresh(now)
+        return telemetry.registry.get_sample_value("headrace_api_metric_slowest_seconds", {"metric": "ctr"})
+
+    for seconds, ended in ((0.5, 1000.0), (41.5, 1010.0), (2.0, 1030.0)):
+        telemetry.calculated("ctr", seconds, ended)
+    assert shown(1030) == shown(1059) == 41.5
+    assert shown(1070) == 2.0
+    assert shown(1100) == 0.0
+
+
+async def test_an_error_that_nobody_foresaw_is_counted(
+    site: Site, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is answered by the outermost layer of all, which does not count."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(site.app.state.context.metrics, "answer", broken)
+    async with site.client(tenant) as owner:
+        transport = httpx.ASGITransport(site.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=owner.headers) as client:
+            assert (await client.get(f"{ROOT}/metrics/ctr")).status_code == 500
+            text = (await client.get("/metrics")).text
+    assert f'headrace_api_requests_total{{method="GET",route="{ROOT}/metrics/{{metric_id}}",status="500"}} 1.0' in text
 
 
 async def test_token_in_the_address_works_for_the_stream_only_and_is_never_logged(
