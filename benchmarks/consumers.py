@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,6 @@ def quix(kafka: str, meter: Meter, group: str) -> None:
 class Nothing:
     """A warehouse that holds nothing and forgets everything, a sink and an emitter."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         return []
 
@@ -125,35 +123,45 @@ class Nothing:
         return
 
     def write(self, events: bytes, ledger: Sequence[Any], rejected: Sequence[Any]) -> None:
-        self._meter.add(events.count(b"\n"))
+        return
 
 
-def headrace(kafka: str, meter: Meter, group: str) -> None:
-    """Our worker, without a sink."""
+def headrace(kafka: str, meter: Meter, group: str, *, counting: bool = False) -> None:
+    """Our worker, without a sink. `counting`: only the steps that the others' job has."""
     from schemas.clock import SystemClock
     from schemas.taxonomy import shipped_packs
+    from stream_processors.batch import Batch
     from stream_processors.faust_app import run_app
     from stream_processors.metrics import WorkerMetrics
+    from stream_processors.path import drop_duplicates, roll_up_windows
     from stream_processors.settings import ProcessorSettings
     from stream_processors.worker import Worker, WorkerPorts
 
-    clock, metrics, nothing = SystemClock(), WorkerMetrics("events"), Nothing(meter)
+    clock, metrics, nothing = SystemClock(), WorkerMetrics("events"), Nothing()
     settings = ProcessorSettings(kafka=kafka, group=group, session_timeout=6, partitions=PARTITIONS)
     ports = WorkerPorts(nothing, nothing, nothing, nothing, nothing, clock)
     worker = Worker(settings, {name: pack.roles for name, pack in shipped_packs().items()}, ports, metrics)
-    process = worker.processor.process
+    if counting:
+        worker.processor.path = (drop_duplicates, roll_up_windows)
+    process, stored = worker.processor.process, worker.processor.stored
 
-    def timed(records: Any) -> Any:
+    def timed_process(records: Any) -> Any:
         meter.begin()
         return process(records)
 
-    worker.processor.process = timed  # type: ignore[method-assign]
+    def timed_stored(batch: Batch) -> None:
+        stored(batch)
+        meter.add(sum(len(chunk.fresh or ()) for chunk in batch.chunks))
+
+    worker.processor.process = timed_process  # type: ignore[method-assign]
+    worker.processor.stored = timed_stored  # type: ignore[method-assign]
     run_app("events", settings, worker.routes(), worker.background(), clock, metrics)
 
 
 def main() -> None:
     kind, kafka, count, group = sys.argv[1:5]
-    {"plain": plain, "quix": quix, "headrace": headrace}[kind](kafka, Meter(int(count)), group)
+    kinds = {"plain": plain, "quix": quix, "headrace": headrace, "counting": partial(headrace, counting=True)}
+    kinds[kind](kafka, Meter(int(count)), group)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The same counting job on the same broker (embedded, on loopback), one consumer p
 - `plain`: a Faust agent, one JSON event a record, deduplicate by id and count by (event type, campaign, minute).
 - `quix`: Quix Streams (in requirements-bench.lock; left out when not installed), the same job and records.
 - `headrace`: our worker on chunks of 200, without a sink: deduplication, late tags, windows, user states.
+- `counting`: our worker with the steps of the others' job alone: deduplication and counts.
 Each consumer says how long it took from its first to its last event. The figures that count are the
 ratios; events a CPU second hardly change with what else the machine does.
 """
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--chunked", type=int, default=600_000, help="events of the chunked topic")
     parser.add_argument("--rounds", type=int, default=3)
     wanted = parser.parse_args()
-    kinds = {"plain": wanted.plain, "headrace": wanted.chunked}
+    kinds = {"plain": wanted.plain, "headrace": wanted.chunked, "counting": wanted.chunked}
     if importlib.util.find_spec("quixstreams") is not None:
         kinds["quix"] = wanted.plain
     handle = broker.start_process()
@@ -89,8 +90,8 @@ def main() -> None:
     for which, unit in enumerate(("events/s", "events a CPU second")):
         medians = {kind: statistics.median(value[which] for value in values) for kind, values in rates.items()}
         for kind, value in medians.items():
-            ratio = medians["headrace"] / value
-            print(f"{kind:9} median {value:>10,.0f} {unit}; headrace does {ratio:.1f} times that")
+            whole, same = medians["headrace"] / value, medians["counting"] / value
+            print(f"{kind:9} median {value:>10,.0f} {unit}; headrace does {whole:.1f}, counting {same:.1f} times that")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ LATE_AFTER_SECONDS: Final = 24 * 3600
 
 
 class EventLine(msgspec.Struct, frozen=True, gc=False):
-    """One accepted event, as processors see it: the top-level fields of a line; `properties` and `context` are skipped.
+    """One accepted event, as processors see it: the fields of a line that some step reads. All others are skipped.
 
     Times: Unix seconds, UTC. `amount_micros`: millionths of the currency. `subtype`: the property that the pack
     declares as its sub-type (`view_type`, `engagement_type`, …). `backfill`: sent by `headrace backfill`, never late.
@@ -36,14 +36,11 @@ class EventLine(msgspec.Struct, frozen=True, gc=False):
     timestamp: float
     received_at: float
     user_id: str
-    slot: int
-    chunk: int
     pack: str = ""
     campaign_id: str = ""
     creative_id: str = ""
     segment: str = ""
     channel: str = ""
-    order_id: str = ""
     subtype: str = ""
     amount_micros: int = 0
     is_holdout: bool = False

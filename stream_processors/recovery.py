@@ -21,7 +21,6 @@ from stream_processors.sql import (
     WINDOW_KEY,
     Roles,
     moment,
-    pair_list,
     text,
     text_list,
     user_state_columns,
@@ -90,14 +89,17 @@ class Recovery:
 
     def stored_users(self, keys: Iterable[UserKey]) -> list[UserState]:
         """The states of these users as they were last written; users without one are left out."""
-        wanted = sorted(keys)
+        by_tenant: dict[str, list[str]] = {}
+        for tenant, user_id in keys:
+            by_tenant.setdefault(tenant, []).append(user_id)
         states: list[UserState] = []
-        for start in range(0, len(wanted), ASK_AT_ONCE):
-            rows = self._warehouse.query(
-                f"SELECT {_STATE_COLUMNS} FROM user_state FINAL"
-                f" WHERE (tenant, user_id) IN {pair_list(wanted[start : start + ASK_AT_ONCE])}"
-            )
-            states.extend(map(_user_state, rows))
+        for tenant, user_ids in by_tenant.items():
+            for start in range(0, len(user_ids), ASK_AT_ONCE):
+                rows = self._warehouse.query(
+                    f"SELECT {_STATE_COLUMNS} FROM user_state FINAL WHERE tenant = {text(tenant)}"
+                    f" AND user_id IN {text_list(user_ids[start : start + ASK_AT_ONCE])}"
+                )
+                states.extend(map(_user_state, rows))
         return states
 
     def recompute(self, partition: int, minutes: Sequence[int], version: int) -> list[WindowCell]:

@@ -103,16 +103,19 @@ def _later(a: float | None, b: float) -> float:
 
 def fold(state: UserState, event: EventLine, bits: int) -> None:
     """Add one event to its user's state. Commutative: any order of the same events gives the same state."""
-    at = event.timestamp
+    at, segment = event.timestamp, event.segment
     state.events += 1
     if at > state.last_seen:
         state.last_seen = at
     elif at < state.first_seen:
         state.first_seen = at
-    if at >= state.segment_at and event.segment and (at > state.segment_at or event.segment > state.segment):
-        state.segment, state.segment_at = event.segment, at
-    if not bits:
-        return
+    if segment and at >= state.segment_at and (at > state.segment_at or segment > state.segment):
+        state.segment, state.segment_at = segment, at
+    if bits:
+        _fold_roles(state, event, bits, at)
+
+
+def _fold_roles(state: UserState, event: EventLine, bits: int, at: float) -> None:
     if bits & ACTIVITY and (state.last_active is None or at > state.last_active):
         state.last_active = at
     if bits & SESSION:
