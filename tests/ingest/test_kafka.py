@@ -18,7 +18,7 @@ from ingest.settings import GatewaySettings, ProducerSettings
 from schemas.clock import SystemClock
 from schemas.errors import Retryable
 from schemas.topics import EVENTS, LEDGER, REJECTED, topics
-from schemas.wire import decode_counts
+from schemas.wire import decode_counts, decode_events
 from tests.ingest.support import event, validators
 
 PARTITIONS = 4
