@@ -59,14 +59,15 @@ class Chunk:
 class Batch:
     """Chunks of one `take`, in order, with the rows that the steps add.
 
-    `old_minutes`: by partition, minutes whose windows must be recomputed once the batch is stored. `poison`:
-    (partition, offset, why) of records that are not chunks.
+    `number`: the processor's count of batches, from 1. `old_minutes`: by partition, minutes whose windows must be
+    recomputed once the batch is stored. `poison`: (partition, offset, why) of records that are not chunks.
     """
 
     chunks: list[Chunk]
     ledger: list[LedgerLine] = field(default_factory=list)
     old_minutes: dict[int, set[int]] = field(default_factory=dict)
     poison: list[tuple[int, int, str]] = field(default_factory=list)
+    number: int = 0
 
     def fresh(self) -> Iterator[tuple[int, str, list[EventLine]]]:
         """(partition, tenant, new events) of each chunk that has any."""

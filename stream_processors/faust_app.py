@@ -14,8 +14,10 @@ import gc
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import faust
@@ -29,6 +31,9 @@ from stream_processors.settings import ProcessorSettings
 
 log = logging.getLogger("headrace.worker")
 
+STORES_AT_ONCE = 2
+"""Batches of a topic that are written at the same time, while the next one is worked on: the warehouse never waits."""
+
 EXIT_UNEXPECTED = 70
 EXIT_STALLED = 71
 
@@ -37,11 +42,11 @@ EXIT_STALLED = 71
 class _Progress:
     """What the routes are at.
 
-    `began`: when the oldest unfinished call of each topic began (monotonic seconds). `owned`: (topic, partition) of
-    what is assigned to us, None before the first assignment.
+    `began`: when each unfinished batch of a topic began (monotonic seconds), by (topic, number of the batch). `owned`:
+    (topic, partition) of what is assigned to us, None before the first assignment.
     """
 
-    began: dict[str, float] = field(default_factory=dict)
+    began: dict[tuple[str, int], float] = field(default_factory=dict)
     owned: frozenset[tuple[str, int]] | None = None
 
     def mine(self, events: Sequence[Any]) -> list[Any]:
@@ -160,20 +165,30 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
 def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, metrics: WorkerMetrics) -> None:
     topic = app.topic(route.topic, key_serializer="raw", value_serializer="raw")
 
+    async def acknowledge(stream: Any, events: Sequence[Any], batch: int) -> None:
+        for event in events:
+            await stream.ack(event)
+        progress.began.pop((route.topic, batch), None)
+        metrics.acknowledged(route.topic, len(events))
+
     async def consume(stream: Any) -> None:
-        storing: asyncio.Task[None] | None = None
+        storing: deque[asyncio.Task[None]] = deque()
+        batch = 0
         async for taken in stream.noack_take(route.take, within=route.within):
             events = progress.mine(taken)
             if not events:
                 continue
             try:
-                began = progress.began[route.topic] = clock.monotonic()
+                batch += 1
+                began = progress.began[route.topic, batch] = clock.monotonic()
                 records = [_record(event) for event in events]
                 store = await asyncio.to_thread(route.handle, records)
                 metrics.handled(route.topic, len(records), clock.monotonic() - began)
-                if storing is not None:
-                    await storing
-                storing = asyncio.create_task(_store_and_acknowledge(stream, store, events, route, progress, metrics))
+                if len(storing) == STORES_AT_ONCE:
+                    await storing.popleft()
+                storing.append(
+                    asyncio.create_task(_store(store, partial(acknowledge, stream, events, batch), route.topic))
+                )
             except asyncio.CancelledError:
                 raise
             except BaseException:
@@ -182,19 +197,14 @@ def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, 
     app.agent(topic, name=f"{app.conf.id}.{route.topic}", concurrency=1)(consume)
 
 
-async def _store_and_acknowledge(
-    stream: Any, store: Store, events: Sequence[Any], route: Route, progress: _Progress, metrics: WorkerMetrics
-) -> None:
+async def _store(store: Store, acknowledge: Callable[[], Awaitable[None]], topic: str) -> None:
     try:
         await asyncio.to_thread(store)
-        for event in events:
-            await stream.ack(event)
-        progress.began.pop(route.topic, None)
-        metrics.acknowledged(route.topic, len(events))
+        await acknowledge()
     except asyncio.CancelledError:
         raise
     except BaseException:
-        _end_process(f"{route.topic}: unexpected error while storing", EXIT_UNEXPECTED)
+        _end_process(f"{topic}: unexpected error while storing", EXIT_UNEXPECTED)
 
 
 def _record(event: Any) -> Record:
@@ -224,7 +234,7 @@ def _add_background(app: faust.App, work: Background) -> None:
 def _watch(progress: _Progress, stall_seconds: float, clock: Clock) -> None:
     while True:
         clock.sleep(1.0)
-        for topic, began in list(progress.began.items()):
+        for (topic, _), began in list(progress.began.items()):
             if clock.monotonic() - began > stall_seconds:
                 _end_process(f"{topic}: no progress for {stall_seconds:.0f} s", EXIT_STALLED)
 

@@ -73,7 +73,7 @@ class Flusher:
         """Flush every partition; returns the number of rows written. `everything`: user states, too, at once."""
         now = self._clock.now()
         with_users = everything or now >= self._users_due
-        changes = self._processor.snapshot(lambda state: _take(state, now, with_users))
+        changes = self._processor.snapshot(lambda state, since: _take(state, now, since, with_users))
         try:
             written = self._write(changes, now, with_users)
         except BaseException:
@@ -110,12 +110,12 @@ class Flusher:
         self._processor.update(changes.partition, put_back)
 
 
-def _take(state: PartitionState, now: float, with_users: bool) -> _Changes:
+def _take(state: PartitionState, now: float, since: float, with_users: bool) -> _Changes:
     cells = state.windows.take_changed(now)
     users = state.users.take_changed(int(now * 1000)) if with_users else []
     stale = state.windows.take_stale(now)
     waiting = state.windows.stale_since()
-    covered = now if waiting is None else min(now, waiting)
+    covered = min(now, since) if waiting is None else min(now, since, waiting)
     version = state.windows.next_version(now)
     return _Changes(state.partition, state.shard, cells, users, encode_lines(users), stale, covered, version)
 

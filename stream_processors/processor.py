@@ -21,8 +21,8 @@ T = TypeVar("T")
 class Processor:
     """Holds the state of the assigned partitions and runs batches along the path.
 
-    Batches run one at a time. Each is to be stored and then reported by `stored`; a snapshot (`snapshot`) is taken when
-    nothing that was processed waits to be stored, so what is flushed never says more than what is durable.
+    Batches run one at a time. Each is to be stored and then reported by `stored`; a snapshot (`snapshot`) is handed out
+    when all that it counts is stored, so what is flushed never says more than what is durable.
     """
 
     def __init__(self, recovery: Recovery, clock: Clock, path: Sequence[Step] = PATH) -> None:
@@ -32,7 +32,8 @@ class Processor:
         self._clock = clock
         self._gate = threading.Lock()
         self._lock = threading.Condition()
-        self._unstored = 0
+        self._unstored: dict[int, float] = {}
+        self._batches = 0
         self.states: dict[int, PartitionState] = {}
 
     def process(self, records: Sequence[Record]) -> Batch:
@@ -51,7 +52,9 @@ class Processor:
                     step(batch, self.states, now)
                 for state in self.states.values():
                     state.ids.settle()
-                self._unstored += 1
+                self._batches += 1
+                batch.number = self._batches
+                self._unstored[batch.number] = now
         return batch
 
     def stored(self, batch: Batch) -> None:
@@ -61,18 +64,22 @@ class Processor:
             for partition, minutes in batch.old_minutes.items():
                 if partition in self.states:
                     self.states[partition].windows.mark_stale(minutes, now)
-            self._unstored -= 1
+            self._unstored.pop(batch.number, None)
             self._lock.notify_all()
 
-    def snapshot(self, take: Callable[[PartitionState], T]) -> list[T]:
-        """Apply `take` to each partition's state at a moment when all that was processed is stored.
+    def snapshot(self, take: Callable[[PartitionState, float], T]) -> list[T]:
+        """Apply `take` to each partition's state, and return when all that these states count is stored.
 
-        New batches wait meanwhile: `take` must be quick.
+        `take` must be quick, and gets the time (Unix seconds) before which everything that was processed is stored
+        already. New batches go on meanwhile: they are in the next snapshot.
         """
-        with self._gate, self._lock:
-            while self._unstored:
+        with self._lock:
+            counted = tuple(self._unstored)
+            since = min(self._unstored.values(), default=self._clock.now())
+            taken = [take(state, since) for state in self.states.values()]
+            while any(number in self._unstored for number in counted):
                 self._lock.wait()
-            return [take(state) for state in self.states.values()]
+        return taken
 
     def update(self, partition: int, change: Callable[[PartitionState], None]) -> None:
         """Apply a quick change to a partition's state, if it is still here."""
