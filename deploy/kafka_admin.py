@@ -20,6 +20,7 @@ def create_topics(
 ) -> list[str]:
     """Create the topics that do not exist yet and wait until every one has a leader on every partition.
 
+    A record counts as taken when a majority of the `replication` replicas has it: Kafka's own default is one replica.
     Returns the names that were created. Raises Retryable when the broker does not answer within `timeout` seconds, and
     Fatal when it refuses, or when an existing topic has another number of partitions (slots would change their place).
     """
@@ -33,8 +34,10 @@ def create_topics(
     existing = _partitions(admin, bootstrap, topics, deadline, clock)
     missing = [topic for name, topic in topics.items() if name not in existing]
     if missing:
+        durable = {"min.insync.replicas": str(replication // 2 + 1)} if replication > 1 else {}
         requests = [
-            NewTopic(t.name, num_partitions=t.partitions, replication_factor=replication, config={}) for t in missing
+            NewTopic(t.name, num_partitions=t.partitions, replication_factor=replication, config=durable)
+            for t in missing
         ]
         for name, future in admin.create_topics(requests, operation_timeout=10).items():
             try:
@@ -106,7 +109,7 @@ def lag(
             return {}
         ends = _ends(consumer, places, timeout, clock or SystemClock())
         found = dict.fromkeys((place.topic for place in places), 0)
-        for place in consumer.committed(places, timeout=timeout):
+        for place in _committed(consumer, places, timeout, clock or SystemClock()):
             low, high = ends[place.topic, place.partition]
             found[place.topic] += high - max(place.offset, low)
         return found
@@ -114,6 +117,26 @@ def lag(
         raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def _committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> list[Any]:
+    """What a group has committed. Its coordinator may be on its way: made at the first question, or moving."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    coming = (
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    )
+    deadline = clock.monotonic() + timeout
+    while True:
+        try:
+            found: list[Any] = consumer.committed(places, timeout=timeout)
+            return found
+        except KafkaException as error:
+            if error.args[0].code() not in coming or clock.monotonic() > deadline:
+                raise
+            clock.sleep(0.1)
 
 
 def _ends(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> dict[tuple[str, int], tuple[int, int]]:
