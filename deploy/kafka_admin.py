@@ -107,10 +107,10 @@ def lag(
         places = [TopicPartition(t, number) for t in names if t in existing for number in existing[t].partitions]
         if not places:
             return {}
-        ends = _ends(consumer, places, timeout, clock or SystemClock())
+        limits = ends(consumer, places, timeout, clock or SystemClock())
         found = dict.fromkeys((place.topic for place in places), 0)
         for place in _committed(consumer, places, timeout, clock or SystemClock()):
-            low, high = ends[place.topic, place.partition]
+            low, high = limits[place.topic, place.partition]
             found[place.topic] += high - max(place.offset, low)
         return found
     except KafkaException as error:
@@ -139,7 +139,7 @@ def _committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -
             clock.sleep(0.1)
 
 
-def _ends(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> dict[tuple[str, int], tuple[int, int]]:
+def ends(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> dict[tuple[str, int], tuple[int, int]]:
     """First and next offset of each partition.
 
     The embedded broker answers "latest" with the first record of the last batch; what a fetch says is right on every

@@ -53,3 +53,47 @@ class PublisherPort(Protocol):
     def publish(self, tenant: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Block until Kafka has the events. Raises `Retryable`, or `Permanent` when one is refused."""
         ...
+
+
+class Waiting(NamedTuple):
+    """What a topic holds that its consumers have not acknowledged.
+
+    `events`: those in the `chunks`, exact when all of them were `looked_into`, else by the mean of these.
+    """
+
+    chunks: int
+    events: int
+    looked_into: int
+
+
+class LagPort(Protocol):
+    """How far the workers are behind."""
+
+    def waiting(self) -> Mapping[str, Waiting]:
+        """By topic. Blocks; raises `Retryable`."""
+        ...
+
+
+class PagePort(Protocol):
+    """Reads pages of Prometheus metrics over HTTP."""
+
+    def text(self, url: str) -> str:
+        """What is at `url`. Blocks; raises `Retryable` when there is no answer, or not 200."""
+        ...
+
+
+class Disk(NamedTuple):
+    """A disk that data is written to, and how many bytes it has, in all and still to be written by us."""
+
+    name: str
+    path: str
+    total: int
+    free: int
+
+
+class DiskPort(Protocol):
+    """Looks at the disk of the data folder."""
+
+    def disk(self) -> Disk:
+        """Raises `Retryable` when it cannot be told."""
+        ...
