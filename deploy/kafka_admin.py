@@ -109,7 +109,7 @@ def lag(
             return {}
         limits = ends(consumer, places, timeout, clock or SystemClock())
         found = dict.fromkeys((place.topic for place in places), 0)
-        for place in _committed(consumer, places, timeout, clock or SystemClock()):
+        for place in committed(consumer, places, timeout, clock or SystemClock()):
             low, high = limits[place.topic, place.partition]
             found[place.topic] += high - max(place.offset, low)
         return found
@@ -119,7 +119,7 @@ def lag(
         consumer.close()
 
 
-def _committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> list[Any]:
+def committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> list[Any]:
     """What a group has committed. Its coordinator may be on its way: made at the first question, or moving."""
     from confluent_kafka import KafkaError, KafkaException
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from deploy.kafka_admin import ends
+from deploy.kafka_admin import committed, ends
 from schemas.clock import Clock
 from schemas.errors import Retryable
 from schemas.wire import COUNTS_HEADER, decode_counts
@@ -68,10 +68,10 @@ class KafkaLag:
         places = [TopicPartition(t, number) for t in self._names if t in existing for number in existing[t].partitions]
         if not places:
             return {}
-        committed = consumer.committed(places, timeout=self._timeout)
+        taken = committed(consumer, places, self._timeout, self._clock)
         limits = ends(consumer, places, self._timeout, self._clock)
         found = {}
-        for place in committed:
+        for place in taken:
             low, high = limits[place.topic, place.partition]
             first = max(place.offset, low)
             found[place.topic, place.partition] = first, max(first, high)
