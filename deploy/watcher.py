@@ -7,6 +7,9 @@ import logging
 import threading
 from collections.abc import Callable
 
+from deploy.kafka_lag import KafkaLag
+from deploy.parts import group_of
+from deploy.probes import DataDisk, Pages
 from deploy.publisher import make_publisher
 from deploy.settings import Settings
 from online_models.snapshots import SnapshotStore
@@ -18,6 +21,7 @@ from schemas.clock import Clock, SystemClock, random_u32
 from schemas.errors import ConfigError, Retryable
 from schemas.metrics import shipped_dictionary
 from schemas.taxonomy import shipped_packs
+from schemas.topics import EVENTS, REJECTED
 from sinks.notification_store import NotificationStore
 from sinks.notify import Notifier, build_targets
 from sinks.warehouse import Warehouse
@@ -26,6 +30,7 @@ from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.watch.churn_watch import ChurnWatch
+from stream_processors.watch.installation import Installation, InstallationPorts
 from stream_processors.watch.series import KINDS
 from stream_processors.watch.watcher import Watcher, WatcherPorts
 
@@ -49,9 +54,9 @@ def run_watcher(settings: Settings) -> None:
         settings.watcher.rules_file or SHIPPED_RULES, metrics=[metric.id for metric in shipped_dictionary().metrics]
     )
     notifier = _make_notifier(settings, rules, clock)
-    watcher = Watcher(
-        settings.watcher, rules, roles, WatcherPorts(warehouse, publisher, notifier, clock), anomalies, metrics
-    )
+    installation = _make_installation(settings, rules, clock, metrics)
+    ports = WatcherPorts(warehouse, publisher, notifier, clock, installation.readings)
+    watcher = Watcher(settings.watcher, rules, roles, ports, anomalies, metrics)
     stopping = threading.Event()
     churn = ChurnWatch(
         settings.watcher,
@@ -65,13 +70,18 @@ def run_watcher(settings: Settings) -> None:
     )
     _patiently(lambda: notifier.recover(watcher.restore()), clock)
     routes = watcher.routes(settings.worker)
+    background = [*watcher.background(), *installation.background(), *churn.background()]
     try:
-        run_app(
-            "watch", settings.worker, routes, [*watcher.background(), *churn.background()], clock, metrics, stopping
-        )
+        run_app("watch", settings.worker, routes, background, clock, metrics, stopping)
     finally:
         notifier.close()
         publisher.close()
+
+
+def _make_installation(settings: Settings, rules: Rules, clock: Clock, metrics: WorkerMetrics) -> Installation:
+    lag = KafkaLag(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS, REJECTED), clock)
+    ports = InstallationPorts(Warehouse(settings.warehouse), lag, Pages(), DataDisk(settings.data_dir), clock)
+    return Installation(settings.watcher, rules, ports, metrics)
 
 
 def _make_notifier(settings: Settings, rules: Rules, clock: Clock) -> Notifier:

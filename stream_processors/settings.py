@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from schemas.keys import DEV_TENANT
 
 
 class ProcessorSettings(BaseModel):
@@ -55,3 +58,38 @@ class WatcherSettings(BaseModel):
         SecretStr("{}"), description="JSON object of the secrets that the channels name: URLs and signing secrets."
     )
     base_url: str = Field("http://127.0.0.1:8080", description="Address of the dashboard, for links in alerts.")
+    collectors: str = Field(
+        "http://127.0.0.1:8000",
+        description="Addresses of all collectors, comma separated, to read their error rate from; `up` fills them in.",
+    )
+    apis: str = Field(
+        "http://127.0.0.1:8080",
+        description="Addresses of all APIs, comma separated, to read error rate and slow metrics from; likewise.",
+    )
+    installation_seconds: float = Field(
+        5.0, gt=0, le=60, description="Seconds between two looks at collectors, APIs, consumer lag and disks."
+    )
+    operator_tenant: str = Field(
+        DEV_TENANT, min_length=1, description="Tenant that alerts about collectors, APIs, lag and disks belong to."
+    )
+
+    @field_validator("collectors", "apis")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        if not all(map(_is_address, addresses(text))):
+            raise ValueError(f"write addresses like http://host:8000, with commas between, not {text!r}")
+        return text
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return whole and not (parts.username or parts.query or parts.fragment)
+
+
+def addresses(text: str) -> list[str]:
+    """The addresses in a setting, without a slash at their end."""
+    return [url for part in text.split(",") if (url := part.strip().rstrip("/"))]

@@ -59,11 +59,16 @@ SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType(
         "ledger_difference_events": Signal(
             "events", "events received", "events of closed minutes that no count accounts for"
         ),
-        "collector_error_rate_percent": Signal("percent", "requests", "requests that the collector answered with 5xx"),
-        "api_error_rate_percent": Signal("percent", "requests", "requests that the API answered with 5xx"),
-        "consumer_lag_events": Signal("events", "1", "events in Kafka that no worker has taken"),
-        "metric_calculation_seconds": Signal("seconds", "calculations", "slowest metric calculation of the window"),
-        "disk_used_percent": Signal("percent", "1", "fullest disk that data is written to"),
+        # About the installation: of the operator's tenant alone.
+        "collector_error_rate_percent": Signal("percent", "requests", "requests that the collectors answered with 5xx"),
+        "api_error_rate_percent": Signal("percent", "requests", "requests that the APIs answered with 5xx"),
+        "consumer_lag_events": Signal(
+            "events", "1", "events in Kafka that no worker has stored yet, by the size of some of their chunks"
+        ),
+        "metric_calculation_seconds": Signal(
+            "seconds", "calculations", "slowest metric calculation of the window, to a minute; 0 when there was none"
+        ),
+        "disk_used_percent": Signal("percent", "1", "fullest disk: of the warehouse, and of the watcher's data folder"),
         "anomaly": Signal("percent", "1", "an anomaly was detected; value: how far off the metric is"),
     }
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,14 +54,19 @@ class NotifierPort(Protocol):
     def notify(self, kind: Kind, row: AlertRow) -> int: ...
 
 
+def _nothing() -> Sequence[Reading]:
+    return ()
+
+
 @dataclass(frozen=True)
 class WatcherPorts:
-    """What the watcher is wired to."""
+    """What the watcher is wired to. `installation`: readings about the installation itself, without blocking."""
 
     warehouse: WarehousePort
     publisher: PublisherPort
     notifier: NotifierPort
     clock: Clock
+    installation: Callable[[], Sequence[Reading]] = _nothing
 
 
 class Watcher:
@@ -151,7 +156,8 @@ class Watcher:
             readings = list(metric_readings(self._board, self._rules.needed(), now))
         self._outbox.add("anomalies", b"".join(orjson.dumps(row) + b"\n" for row in found.rows))
         readings += self._anomaly_readings(found.rows, now)
-        self._tell([*ended, *self._engine.observe([*readings, *self._known_quality()], now)])
+        readings += [*self._known_quality(), *self._ports.installation()]
+        self._tell([*ended, *self._engine.observe(readings, now)])
         tenants = {row["anomaly_id"]: row["tenant"] for row in found.rows}
         for event in found.events:
             self._outbox.publish(tenants[event["properties"]["anomaly_id"]], [event])
