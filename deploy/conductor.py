@@ -17,7 +17,7 @@ from typing import Final
 import psutil
 
 from deploy.migrations import create_all_topics, migrate_tables
-from deploy.parts import CONSUMED, Ports, group_of, specs
+from deploy.parts import CONSUMED, Ports, group_of, keeps_data, prepare_broker, specs
 from deploy.settings import Settings
 from deploy.supervise import Child, stop_all
 from schemas.clock import Clock
@@ -37,7 +37,7 @@ class Conductor:
     def __init__(self, settings: Settings, ports: Ports, logs: Path, clock: Clock) -> None:
         self.ready, self.stopping, self.killing = threading.Event(), threading.Event(), threading.Event()
         self.children = {spec.name: Child(spec, clock) for spec in specs(settings, ports, logs)}
-        self._settings = settings
+        self._settings, self._ports = settings, ports
         self._clock = clock
         self._began = 0.0
         self._recycle_after = 0.0
@@ -57,6 +57,7 @@ class Conductor:
         return [name for name, child in self.children.items() if not child.spec.healthy()]
 
     def _boot(self) -> None:
+        prepare_broker(self._settings, self._ports)
         self._start("broker", "warehouse")
         # Those that take longest to import go first; they wait for the tables themselves.
         self._start("watcher", *self._workers(), "api")
@@ -116,7 +117,7 @@ class Conductor:
     def _watch(self) -> None:
         next_housekeeping = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
         while not self.stopping.wait(_TICK):
-            if why := self.children["broker"].ended():
+            if not keeps_data(self._settings) and (why := self.children["broker"].ended()):
                 self._replace_broker(why)
             for child in self.children.values():
                 if why := child.ended():
@@ -131,6 +132,8 @@ class Conductor:
     def _keep_house(self) -> None:
         for child in self.children.values():
             child.trim_log()
+        if keeps_data(self._settings):
+            return
         used = _memory(self.children["broker"].pid) >> 20
         if used > self._settings.embedded.broker_memory_mb and self._clock.monotonic() > self._recycle_after:
             self._recycle_broker(used)
@@ -206,7 +209,8 @@ class Conductor:
         alive = all(self.children[name].running for name in ("broker", "warehouse", *self._workers()))
         with contextlib.suppress(HeadraceError):
             if self.ready.is_set() and alive and not self._drain_doors() and not self.killing.is_set():
-                log.warning("the workers did not finish in time: what is not stored yet goes with the broker")
+                fate = "is stored after the next start" if keeps_data(self._settings) else "goes with the broker"
+                log.warning("the workers did not finish in time: what is not stored yet %s", fate)
         self._stop("collector", "api", "watcher", *self._workers())
         self._stop("warehouse")
         self._stop("broker")

@@ -47,19 +47,44 @@ def create_all_topics(settings: Settings, clock: Clock, timeout: float = 30.0) -
 
 def wait_until_migrated(settings: Settings, clock: Clock, timeout: float = 120.0) -> None:
     """Block until the tables are those of this version. Raises Fatal when nobody migrates within `timeout` seconds."""
+
+    def missing() -> str:
+        try:
+            names = migrate_tables(settings, clock, dry_run=True)
+        except Retryable as error:
+            return str(error)
+        return f"tables are missing: {', '.join(names)}" if names else ""
+
+    _wait(missing, clock, timeout)
+
+
+def wait_until_topics(settings: Settings, clock: Clock, timeout: float = 120.0) -> None:
+    """Block until Kafka answers and has every topic. Raises Fatal when that does not come within `timeout` seconds.
+
+    Faust gives up at once when it cannot reach Kafka, and reads nothing of a topic that is made later.
+    """
+    from deploy.kafka_admin import partitions
+
+    wanted = topics(settings.kafka.partitions)
+
+    def missing() -> str:
+        found = partitions(settings.kafka.bootstrap, wanted, timeout=2.0)
+        if found is None:
+            return f"Kafka at {settings.kafka.bootstrap} does not answer"
+        absent = [topic.name for topic in wanted if not found.get(topic.name)]
+        return f"topics are missing: {', '.join(absent)}" if absent else ""
+
+    _wait(missing, clock, timeout)
+
+
+def _wait(missing: Callable[[], str], clock: Clock, timeout: float) -> None:
+    """Ask what is missing until it is nothing; say it once. Raises Fatal with it after `timeout` seconds."""
     deadline = clock.monotonic() + timeout
     told = False
-    while True:
-        try:
-            missing = migrate_tables(settings, clock, dry_run=True)
-            why = f"tables are missing: {', '.join(missing)}"
-        except Retryable as error:
-            missing, why = ["all"], str(error)
-        if not missing:
-            return
+    while why := missing():
         if clock.monotonic() > deadline:
             raise Fatal(f"{why}; run `headrace migrate`")
         if not told:
             told = True
-            log.info("waiting for the warehouse (%s)", why)
+            log.info("waiting: %s", why)
         clock.sleep(0.1)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.embedded import broker, warehouse
+from deploy.embedded import broker, kafka, warehouse
 from deploy.settings import Settings, changed, child_environment
 from deploy.supervise import Spec
 from schemas import topics
+
+log = logging.getLogger("headrace.up")
 
 CONSUMED: Final = {
     "events": (topics.EVENTS, topics.REJECTED, topics.LEDGER),
@@ -31,6 +34,7 @@ class Ports:
     """Loopback ports of one stack; `metrics` has one for each worker, then the watcher's."""
 
     broker: int
+    controller: int
     warehouse: int
     collector: int
     api: int
@@ -40,14 +44,7 @@ class Ports:
 def specs(settings: Settings, ports: Ports, logs: Path) -> Iterator[Spec]:
     """Every child, in the order of starting."""
     environment = child_environment(settings)
-    yield Spec(
-        "broker",
-        broker.command(ports.broker),
-        broker.environment(),
-        logs / "broker.log",
-        lambda: broker.answers(ports.broker),
-        grace=5.0,
-    )
+    yield _broker(settings, ports, logs / "broker.log")
     memory = settings.embedded.warehouse_memory_mb
     yield Spec(
         "warehouse",
@@ -64,6 +61,31 @@ def specs(settings: Settings, ports: Ports, logs: Path) -> Iterator[Spec]:
         own = changed(settings, {"worker.metrics_port": port})
         yield _headrace(name, ("process", "--role", role), own, logs, _http(port, "/metrics"))
     yield _headrace("api", ("serve",), settings, logs, _http(ports.api, "/health/ready"))
+
+
+def keeps_data(settings: Settings) -> bool:
+    """Whether the broker has its topics on disk, so that they are there when it comes back."""
+    return settings.embedded.broker == "apache"
+
+
+def prepare_broker(settings: Settings, ports: Ports) -> None:
+    """Make the folder of a broker that has one. Raises Fatal."""
+    if keeps_data(settings):
+        kafka.prepare(_layout(settings, ports), kafka.find_program(log.info))
+
+
+def _broker(settings: Settings, ports: Ports, log_path: Path) -> Spec:
+    if not keeps_data(settings):
+        words, environment = broker.command(ports.broker), broker.environment()
+        return Spec("broker", words, environment, log_path, lambda: broker.answers(ports.broker), grace=5.0)
+    layout = _layout(settings, ports)
+    place = layout.places[0]
+    words = kafka.command(layout, place, kafka.find_program(log.info))
+    return Spec("broker", words, kafka.environment(), log_path, lambda: kafka.is_up(place), grace=20.0)
+
+
+def _layout(settings: Settings, ports: Ports) -> kafka.Layout:
+    return kafka.plan(settings.data_dir / "kafka", ports=(ports.broker,), controller_ports=(ports.controller,))
 
 
 def _headrace(name: str, words: tuple[str, ...], settings: Settings, logs: Path, healthy: Callable[[], bool]) -> Spec:

@@ -49,7 +49,12 @@ class KafkaSettings(BaseModel):
 
     bootstrap: str = Field("127.0.0.1:9092", min_length=3, description="Kafka servers, host:port, comma separated.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of the event topics when they are created.")
-    replication: int = Field(1, ge=1, le=7, description="Replicas of the topics when they are created.")
+    replication: int = Field(
+        1,
+        ge=1,
+        le=7,
+        description="Replicas of the topics when they are created; what is acknowledged, a majority of them has.",
+    )
     session_timeout: float = Field(
         30.0, ge=1, le=600, description="Consumer session timeout, seconds; `headrace up` takes 6."
     )
@@ -69,9 +74,14 @@ class EmbeddedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    broker: str = Field(
+        "tansu",
+        pattern="^(tansu|apache)$",
+        description="The broker of `up`: tansu (in memory), or apache (real Kafka on disk; needs Java 17).",
+    )
     warehouse_memory_mb: int = Field(2048, ge=256, description="Memory of the embedded warehouse, MiB, at most.")
     broker_memory_mb: int = Field(
-        2048, ge=64, description="Memory of the embedded broker, MiB, at which `up` drains it and starts a fresh one."
+        2048, ge=64, description="Memory of the broker tansu, MiB, at which `up` drains it and starts a fresh one."
     )
 
 

@@ -8,10 +8,11 @@ As a library (the demo and the end-to-end tests do this):
     ... stack.collector_url, stack.api_url, stack.warehouse_url, stack.kafka, stack.pid_of("worker-1") ...
     stack.stop()                        # drains, and stops in the order that `deploy.conductor` gives
 
-One thread starts and watches all children; they die with it. When the broker dies its topics are gone: it is started
-again, the topics are made again, and collector and workers start anew; events that were acknowledged but not yet
-stored are lost then, and the log says so. When the broker's memory reaches its bound, the same is done after draining,
-and nothing is lost.
+One thread starts and watches all children; they die with it. The broker is Tansu or Apache Kafka, as the setting
+`embedded.broker` says. When Tansu dies its topics are gone: it is started again, the topics are made again, and
+collector and workers start anew; events that were acknowledged but not yet stored are lost then, and the log says so.
+When its memory reaches its bound, the same is done after draining, and nothing is lost. Apache Kafka has its topics in
+the data folder: it is started again like any other child, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def local_settings(
     collector_port: int | None = None,
     api_port: int | None = None,
     workers: int | None = None,
+    broker: str | None = None,
     base: Settings | None = None,
 ) -> Settings:
     """Settings for one machine: `base` (default: this process's own) with these values; port 0 takes a free one.
@@ -53,6 +55,7 @@ def local_settings(
         "collector.port": free_port() if collector_port == 0 else collector_port,
         "serve.port": free_port() if api_port == 0 else api_port,
         "workers": workers,
+        "embedded.broker": broker,
     }
     given = {name: value for name, value in overrides.items() if value is not None}
     base = base or load(overrides={"data_dir": data_dir}, join=False)
@@ -68,8 +71,8 @@ class Stack:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        broker, warehouse, *metrics = free_ports(settings.workers + 3)
-        self._ports = Ports(broker, warehouse, settings.collector.port, settings.serve.port, tuple(metrics))
+        broker, controller, warehouse, *metrics = free_ports(settings.workers + 4)
+        self._ports = Ports(broker, controller, warehouse, settings.collector.port, settings.serve.port, tuple(metrics))
         self.settings = changed(
             settings,
             {

@@ -23,7 +23,7 @@ def process(
 ) -> None:
     """Take events from Kafka into the warehouse, or watch what they say and raise alerts."""
     from deploy.logs import configure
-    from deploy.migrations import wait_until_migrated
+    from deploy.migrations import wait_until_migrated, wait_until_topics
     from deploy.settings import load
     from schemas.clock import SystemClock
 
@@ -34,4 +34,5 @@ def process(
     else:
         from deploy.watcher import run_watcher as run
     wait_until_migrated(settings, SystemClock())
+    wait_until_topics(settings, SystemClock())
     run(settings)

@@ -11,17 +11,27 @@ import typer
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of data, keys and logs (default .headrace).")]
 CollectorPort = Annotated[int | None, typer.Option("--collector-port", help="Port of the collector (default 8000).")]
 ApiPort = Annotated[int | None, typer.Option("--api-port", help="Port of API and dashboard (default 8080).")]
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", help="tansu: in memory (default). apache: real Kafka on disk; needs Java 17 and Maven."),
+]
 Workers = Annotated[int | None, typer.Option("--workers", help="Worker processes (default 1).")]
 
 
 def up(
-    data_dir: DataDir = None, collector_port: CollectorPort = None, api_port: ApiPort = None, workers: Workers = None
+    data_dir: DataDir = None,
+    collector_port: CollectorPort = None,
+    api_port: ApiPort = None,
+    workers: Workers = None,
+    broker: Broker = None,
 ) -> None:
     """Run broker, warehouse, collector, workers, watcher and API; restart what dies, and say why."""
     from deploy.logs import configure
     from deploy.stack import Stack, local_settings
 
-    settings = local_settings(data_dir=data_dir, collector_port=collector_port, api_port=api_port, workers=workers)
+    settings = local_settings(
+        data_dir=data_dir, collector_port=collector_port, api_port=api_port, workers=workers, broker=broker
+    )
     configure(settings.log_level, "up")
     stack = Stack(settings)
     stop_on_signals(stack)
