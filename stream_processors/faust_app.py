@@ -22,6 +22,7 @@ from typing import Any
 
 import faust
 import mode
+from faust.transport.drivers import aiokafka as driver
 
 from schemas.clock import Clock
 from stream_processors.metrics import WorkerMetrics
@@ -33,6 +34,10 @@ log = logging.getLogger("headrace.worker")
 
 STORES_AT_ONCE = 2
 """Batches of a topic that are written at the same time, while the next one is worked on: the warehouse never waits."""
+
+FETCH_WAIT_MS = 250
+"""How long a broker may hold a fetch open. Faust fixes 1,500 ms; some brokers look for records only half way
+through and at the end, and events would wait for that."""
 
 EXIT_UNEXPECTED = 70
 EXIT_STALLED = 71
@@ -137,8 +142,24 @@ def _of(route: Route, partitions: Iterable[Any]) -> list[int]:
     return sorted(tp.partition for tp in partitions if tp.topic == route.topic)
 
 
+class _PromptThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting for it; read when the consumer starts
+        return consumer
+
+
+class _PromptConsumer(driver.Consumer):  # type: ignore[misc]
+    def _new_consumer_thread(self) -> _PromptThread:
+        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _PromptTransport(driver.Transport):  # type: ignore[misc]
+    Consumer = _PromptConsumer
+
+
 def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
-    return faust.App(
+    app = faust.App(
         id=f"{settings.group}-{name}",
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
         key_serializer="raw",
@@ -160,6 +181,8 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
         worker_redirect_stdouts=False,
         loghandlers=[],
     )
+    app.transport = _PromptTransport(app.conf.broker_consumer, app)
+    return app
 
 
 def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, metrics: WorkerMetrics) -> None:
