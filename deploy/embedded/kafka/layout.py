@@ -106,7 +106,8 @@ def prepare(layout: Layout, program: Program) -> None:
         lines = (f"{name}={value}\n" for name, value in properties(layout, place).items())
         place.properties_path.write_text("".join(lines), encoding="utf-8")
         if not (place.log_dir / "meta.properties").exists():
-            words = ("format", "--ignore-formatted", f"--cluster-id={_cluster_id(layout)}", "-c", str(place.properties_path))
+            name = f"--cluster-id={_cluster_id(layout)}"
+            words = ("format", "--ignore-formatted", name, "-c", str(place.properties_path))
             command = program.command("kafka.tools.StorageTool", *words, heap_mb=128)
             formatting.append(
                 subprocess.Popen(
