@@ -77,7 +77,7 @@ class WatcherSettings(BaseModel):
     @classmethod
     def _are_addresses(cls, text: str) -> str:
         if not all(map(_is_address, addresses(text))):
-            raise ValueError(f"write addresses like http://host:8000, with commas between, not {text!r}")
+            raise ValueError("write addresses like http://host:8000, with commas between; no user, password or query")
         return text
 
 

@@ -49,8 +49,9 @@ class Scrapes:
         self._outages = Outages()
 
     def look(self, needed: Needed, now: float) -> list[Reading]:
-        """Read every page (blocks), then give the readings."""
-        for endpoint in (one for endpoints in self._endpoints.values() for one in endpoints):
+        """Read the pages that are needed (blocks), then give the readings."""
+        parts = {ERROR_RATES.get(signal, "api") for signal, _, _ in needed if signal in SIGNALS}
+        for endpoint in (one for part in sorted(parts) for one in self._endpoints[part]):
             name = f"the {endpoint.part} at {endpoint.url}"
             try:
                 endpoint.take(read_page(self._pages.text(f"{endpoint.url}/metrics"), endpoint.part), now)
