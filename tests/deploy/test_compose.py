@@ -100,6 +100,15 @@ def test_prometheus_scrapes_ports_that_exist() -> None:
     assert sorted(targets) == sorted(f"{name}:{port}" for name, port in ports.items())
 
 
+def test_the_watcher_reads_services_and_ports_that_exist() -> None:
+    watcher = SERVICES["process-watch"]["environment"]
+    for variable, name, port in (
+        ("HEADRACE_WATCHER_COLLECTORS", "collect", "HEADRACE_COLLECTOR_PORT"),
+        ("HEADRACE_WATCHER_APIS", "serve", "HEADRACE_SERVE_PORT"),
+    ):
+        assert watcher[variable] == f"http://{name}:{SERVICES[name]['environment'][port]}"
+
+
 def _known_metrics() -> set[str]:
     registries: list[CollectorRegistry] = [CollectorMetrics().registry, WorkerMetrics("x").registry]
     registries.append(Telemetry(lambda: 0).registry)
