@@ -81,6 +81,7 @@ class Stack:
                 "kafka.session_timeout": 6.0,
                 "warehouse.url": f"http://127.0.0.1:{self._ports.warehouse}",
                 "watcher.base_url": f"http://{settings.serve.host}:{settings.serve.port}",
+                **_watched(settings),
             },
         )
         self.kafka = self.settings.kafka.bootstrap
@@ -162,6 +163,21 @@ class Stack:
         finally:
             withdraw(self.settings.data_dir)
             os.close(self._lock)
+
+
+def _watched(settings: Settings) -> dict[str, str]:
+    """Where the watcher reads what collector and API count, unless other addresses were given."""
+    ours = {
+        "collectors": _from_here(settings.collector.host, settings.collector.port),
+        "apis": _from_here(settings.serve.host, settings.serve.port),
+    }
+    return {f"watcher.{name}": url for name, url in ours.items() if name not in settings.watcher.model_fields_set}
+
+
+def _from_here(host: str, port: int) -> str:
+    """The URL under which this machine reaches what listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to recognise it
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _check_free(name: str, host: str, port: int) -> None:

@@ -14,6 +14,7 @@ from deploy import documents
 from deploy.fields import plain
 from deploy.running import addresses, announce, lock, withdraw
 from deploy.settings import FALLBACK, SHARED, Settings, changed, describe, load, to_environment, value_of
+from deploy.stack import Stack, local_settings
 from schemas.errors import ConfigError, Fatal
 
 
@@ -57,6 +58,10 @@ def test_the_api_may_read_as_another_user() -> None:
         ("HEADRACE_COLLECTOR_PORT", "70000", "65535"),
         ("HEADRACE_LOG_LEVEL", "LOUD", "LOUD"),
         ("HEADRACE_DEV_KEYS", "perhaps", "boolean"),
+        ("HEADRACE_WATCHER_COLLECTORS", "collect:8000", "http://host:8000"),
+        ("HEADRACE_WATCHER_COLLECTORS", "http://a:8000 http://b:8000", "with commas between"),
+        ("HEADRACE_WATCHER_APIS", "http://a:8080,http://b:eighty", "http://host:8000"),
+        ("HEADRACE_WATCHER_APIS", "http://user:secret@a:8080", "no user, password"),
     ],
 )
 def test_a_bad_variable_refuses_to_boot_and_is_named(variable: str, value: str, said: str) -> None:
@@ -78,6 +83,19 @@ def test_a_wrong_secret_is_never_printed() -> None:
     with pytest.raises(ConfigError) as refused:
         load({}, overrides={"warehouse.password": ["hunter2"]})
     assert "hunter2" not in str(refused.value)
+
+
+def test_up_tells_the_watcher_where_collector_and_api_are(tmp_path: Path) -> None:
+    def watched(**given: str) -> tuple[str, str]:
+        base = load({f"HEADRACE_{name}": value for name, value in given.items()})
+        watcher = Stack(
+            local_settings(data_dir=tmp_path, collector_port=8101, api_port=8102, base=base)
+        ).settings.watcher
+        return watcher.collectors, watcher.apis
+
+    assert watched() == ("http://127.0.0.1:8101", "http://127.0.0.1:8102")
+    assert watched(COLLECTOR_HOST="0.0.0.0", SERVE_HOST="::") == ("http://127.0.0.1:8101", "http://[::1]:8102")
+    assert watched(WATCHER_COLLECTORS="http://a:1,http://b:2")[0] == "http://a:1,http://b:2"
 
 
 def _file(tmp_path: Path, text: str) -> dict[str, str]:
