@@ -21,6 +21,7 @@ from deploy.stack import Stack, local_settings
 from schemas.clock import SystemClock
 from schemas.keys import Kind, Role, create_key
 from tests.e2e.doors import ANALYTICS, EVENTS, Doors, eventually
+from tests.kafka_servers import KINDS, KafkaServer, kinds, need, open_kafka, up_kind
 from tests.sinks.hook_server import Hook, hook_server
 
 WATCHED = "watched"
@@ -28,6 +29,49 @@ WATCHED = "watched"
 SIGNING_KEY = "a key that the receiver knows too"
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--broker KIND` (several times for several): the Kafka of every test that uses one. `--require WHAT`."""
+    group = parser.getgroup("headrace")
+    group.addoption("--broker", action="append", choices=KINDS, help="run on this Kafka instead of tansu and apache")
+    group.addoption(
+        "--require",
+        action="append",
+        default=[],
+        choices=("kafka", "docker"),
+        help="fail where a test would be skipped because this is missing",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that uses `broker_kind` (most do through `kafka`) runs once on each kind of this run."""
+    if "broker_kind" in metafunc.fixturenames:
+        metafunc.parametrize("broker_kind", kinds(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def broker_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of Kafka that a test runs on; skipped, or failed with `--require`, where it cannot run."""
+    kind: str = request.param
+    need(kind, request.config)
+    return kind
+
+
+@pytest.fixture(scope="module")
+def kafka(broker_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A Kafka without topics, of each kind of this run, for one module."""
+    server = open_kafka(broker_kind, tmp_path_factory.mktemp("kafka"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def up_broker(request: pytest.FixtureRequest) -> str:
+    """The broker of `headrace up` in this run: tansu or apache."""
+    kind = up_kind(request.config)
+    need(kind, request.config)
+    return kind
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -59,12 +103,11 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, hook: Hook, up_broker: str) -> Iterator[Stack]:
     """The whole pipeline on free ports, with alerts of the tenant `watched` going to `hook`."""
     folder = tmp_path_factory.mktemp("stack")
-    running = Stack(
-        local_settings(data_dir=folder / "data", collector_port=0, api_port=0, base=load(_alerts(folder, hook)))
-    )
+    base = load(_alerts(folder, hook))
+    running = Stack(local_settings(data_dir=folder / "data", collector_port=0, api_port=0, broker=up_broker, base=base))
     running.start()
     try:
         running.wait_ready(120)

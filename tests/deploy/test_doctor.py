@@ -16,6 +16,7 @@ from deploy.settings import Settings, load
 from schemas.clock import SystemClock
 from schemas.keys import Kind, Role, create_key
 from schemas.topics import topics
+from tests.kafka_servers import KafkaServer
 
 
 def settings_for(tmp_path: Path, **changes: object) -> Settings:
@@ -46,13 +47,13 @@ def test_servers_that_are_away_are_said_with_what_to_do(tmp_path: Path, monkeypa
 
 @pytest.mark.integration
 @pytest.mark.xdist_group("door")
-def test_everything_is_well_after_migrating(tmp_path: Path, door: ServerHandle, kafka: ServerHandle) -> None:
+def test_everything_is_well_after_migrating(tmp_path: Path, door: ServerHandle, kafka: KafkaServer) -> None:
     settings = settings_for(tmp_path, kafka__bootstrap=kafka.url, warehouse__url=door.url)
     before = findings(settings)
     assert before["tables"].level is before["topics"].level is Level.FAIL
     assert "headrace migrate" in before["tables"].text and "headrace migrate" in before["topics"].text
     migrate_tables(settings, SystemClock())
-    create_topics(kafka.url, topics(settings.kafka.partitions))
+    create_topics(kafka.url, topics(settings.kafka.partitions), replication=kafka.replication)
     create_key(settings.keys_path, SystemClock(), kind=Kind.WRITE, tenant="a", pack="marketing")
     create_key(settings.keys_path, SystemClock(), kind=Kind.SECRET, tenant="a", pack="marketing", role=Role.VIEWER)
     after = findings(settings)

@@ -1,4 +1,4 @@
-"""The embedded broker and its topics."""
+"""Topics, lag and groups, on each kind of Kafka."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from deploy.embedded import broker
-from deploy.embedded.process import ServerHandle, free_port
+from deploy.embedded.process import free_port
 from deploy.kafka_admin import create_topics, lag, partitions, stable_groups
 from schemas.errors import Fatal, Retryable
 from schemas.topics import EVENTS, Topic, topics
+from tests.kafka_servers import KafkaServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("door")]
 
 
-def test_topics_are_created_once_with_their_partitions(kafka: ServerHandle) -> None:
-    assert set(create_topics(kafka.url, topics(4))) == {topic.name for topic in topics(4)}
-    assert create_topics(kafka.url, topics(4)) == []
+def test_topics_are_created_once_with_their_partitions(kafka: KafkaServer) -> None:
+    assert set(create_topics(kafka.url, topics(4), replication=kafka.replication)) == {
+        topic.name for topic in topics(4)
+    }
+    assert create_topics(kafka.url, topics(4), replication=kafka.replication) == []
     assert partitions(kafka.url, topics(4)) == {topic.name: topic.partitions for topic in topics(4)}
 
 
-def test_another_number_of_partitions_is_refused(kafka: ServerHandle) -> None:
-    create_topics(kafka.url, topics(4))
+def test_another_number_of_partitions_is_refused(kafka: KafkaServer) -> None:
+    create_topics(kafka.url, topics(4), replication=kafka.replication)
     with pytest.raises(Fatal, match="HEADRACE_KAFKA_PARTITIONS"):
-        create_topics(kafka.url, topics(8))
+        create_topics(kafka.url, topics(8), replication=kafka.replication)
 
 
-def test_lag_counts_what_a_group_has_not_committed(kafka: ServerHandle) -> None:
-    create_topics(kafka.url, [Topic("lagging", 2)])
+def test_lag_counts_what_a_group_has_not_committed(kafka: KafkaServer) -> None:
+    create_topics(kafka.url, [Topic("lagging", 2)], replication=kafka.replication)
     producer = Producer({"bootstrap.servers": kafka.url})
     for i in range(10):
         producer.produce("lagging", b"x", partition=i % 2)

@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("up")]
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    running = Up(tmp_path_factory.mktemp("up") / "data", (free_ports(2)[0], free_ports(2)[1]))
+def up(tmp_path_factory: pytest.TempPathFactory, up_broker: str) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("up") / "data", (free_ports(2)[0], free_ports(2)[1]), up_broker)
     running.start()
     print(f"\nheadrace up was ready after {running.seconds:.1f} s")
     yield running

@@ -41,8 +41,8 @@ def clean() -> dict[str, str]:
 class Up:
     """`start`, `stop` and `start` again on the same folder and ports."""
 
-    def __init__(self, data_dir: Path, ports: tuple[int, int]) -> None:
-        self.data_dir, self._ports = data_dir, ports
+    def __init__(self, data_dir: Path, ports: tuple[int, int], broker: str = "tansu") -> None:
+        self.data_dir, self.broker, self._ports = data_dir, broker, ports
         self.collector, self.api = (f"http://127.0.0.1:{port}" for port in ports)
         self.seconds = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,7 +57,7 @@ class Up:
         """Start and wait for the line that says ready."""
         collector, api = map(str, self._ports)
         command = [sys.executable, "-m", "deploy.cli", "up", "--data-dir", str(self.data_dir)]
-        command += ["--collector-port", collector, "--api-port", api]
+        command += ["--collector-port", collector, "--api-port", api, "--broker", self.broker]
         began, seen = time.monotonic(), len(READY.findall(self.log))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=clean(), stdout=log, stderr=subprocess.STDOUT)

@@ -1,4 +1,4 @@
-"""The collector over the embedded broker, and over a broker that is not there."""
+"""The collector over each kind of Kafka, and over one that is not there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from deploy.embedded import broker
-from deploy.embedded.process import ServerHandle, free_port
+from deploy.embedded.process import free_port
 from deploy.kafka_admin import create_topics
 from ingest.gateway import Gateway
 from ingest.producer import KafkaProducer
@@ -20,16 +20,18 @@ from schemas.errors import Retryable
 from schemas.topics import EVENTS, LEDGER, REJECTED, topics
 from schemas.wire import decode_counts, decode_events
 from tests.ingest.support import event, validators
+from tests.kafka_servers import KafkaServer, open_kafka
 
 PARTITIONS = 4
 
 
 @pytest.fixture(scope="module")
-def kafka() -> Iterator[ServerHandle]:
-    handle = broker.start_process()
-    create_topics(handle.url, topics(PARTITIONS))
-    yield handle
-    handle.stop()
+def kafka(broker_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A Kafka with our topics."""
+    server = open_kafka(broker_kind, tmp_path_factory.mktemp("kafka"))
+    create_topics(server.url, topics(PARTITIONS), replication=server.replication)
+    yield server
+    server.close()
 
 
 def gateway_to(servers: str, deadline: float = 4.0, compression: str = "lz4") -> Gateway:
@@ -59,7 +61,7 @@ def read_all(servers: str, topic: str) -> list[tuple[int, bytes, dict[str, bytes
 
 @pytest.mark.integration
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
-async def test_what_was_acknowledged_can_be_read_back(kafka: ServerHandle, compression: str) -> None:
+async def test_what_was_acknowledged_can_be_read_back(kafka: KafkaServer, compression: str) -> None:
     gateway = gateway_to(kafka.url, compression=compression)
     now = time.time()
     ids = {f"{compression}-{n}" for n in range(500)}
@@ -85,7 +87,7 @@ async def test_what_was_acknowledged_can_be_read_back(kafka: ServerHandle, compr
 
 
 @pytest.mark.integration
-async def test_the_partition_count_is_kafkas(kafka: ServerHandle) -> None:
+async def test_the_partition_count_is_kafkas(kafka: KafkaServer) -> None:
     producer = KafkaProducer(kafka.url, ProducerSettings(), 4)
     assert producer.partitions(EVENTS, 5) == PARTITIONS
     assert producer.partitions("headrace.nonesuch", 5) == 0
@@ -121,22 +123,21 @@ async def submit_until_taken(gateway: Gateway, event_id: str) -> None:
 
 
 @pytest.mark.integration
-async def test_the_collector_goes_on_when_the_broker_comes_back() -> None:
-    """Also when the broker forgot everything, its producers included."""
-    port = free_port()
-    handle = broker.start_process(port)
-    create_topics(handle.url, topics(PARTITIONS))
-    gateway = gateway_to(handle.url, deadline=1.0)
+async def test_the_collector_goes_on_when_the_broker_comes_back(broker_kind: str, tmp_path: Path) -> None:
+    """Also when the broker forgot everything, its producers included, as one in memory does."""
+    server = open_kafka(broker_kind, tmp_path)
+    create_topics(server.url, topics(PARTITIONS), replication=server.replication)
+    gateway = gateway_to(server.url, deadline=1.0)
     await submit_until_taken(gateway, "before")
-    handle.stop()
+    server.stop()
     with pytest.raises(Retryable):
         await gateway.submit("demo", "marketing", "key", [event(event_id="again", timestamp=time.time())])
-    handle = broker.start_process(port)
+    server.start()
     try:
-        create_topics(handle.url, topics(PARTITIONS))
+        create_topics(server.url, topics(PARTITIONS), replication=server.replication)
         await submit_until_taken(gateway, "again")
         await gateway.close()
-        stored = [line.event_id for _, value, _ in read_all(handle.url, EVENTS) for line in decode_events(value)]
-        assert set(stored) == {"again"}
+        stored = [line.event_id for _, value, _ in read_all(server.url, EVENTS) for line in decode_events(value)]
+        assert set(stored) == ({"before", "again"} if server.durable else {"again"})
     finally:
-        handle.stop()
+        server.close()

@@ -1,4 +1,4 @@
-"""An embedded broker and warehouse with topics and tables, workers over them that can be killed, and what is stored."""
+"""A broker and an embedded warehouse with topics and tables, workers that can be killed, and what is stored."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from schemas.clock import SystemClock
 from sinks.warehouse import Warehouse
 from stream_processors.ports import Record
 from tests.integration.traffic import DIMENSIONS, Truth
+from tests.kafka_servers import KafkaServer
 
 PATIENCE = 120.0
 
 
-def prepare(broker: ServerHandle, warehouse: ServerHandle, folder: Path, **more: str) -> Settings:
+def prepare(broker: KafkaServer, warehouse: ServerHandle, folder: Path, **more: str) -> Settings:
     """Settings over these servers, with topics and tables made. `more`: settings without their prefix."""
     settings = load(
         {
             "HEADRACE_DATA_DIR": str(folder),
             "HEADRACE_KAFKA_BOOTSTRAP": broker.url,
+            "HEADRACE_KAFKA_REPLICATION": str(broker.replication),
             "HEADRACE_KAFKA_SESSION_TIMEOUT": "3",
             "HEADRACE_WAREHOUSE_URL": warehouse.url,
             **{f"HEADRACE_{name}": value for name, value in more.items()},

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import broker, warehouse
-from deploy.embedded.process import ServerHandle, spawn, tail
+from deploy.embedded import warehouse
+from deploy.embedded.process import spawn, tail
 from deploy.kafka_admin import create_topics
 from deploy.parts import group_of
 from schemas.topics import EVENTS, LEDGER, REJECTED, Topic
@@ -28,6 +28,7 @@ from tests.e2e.doors import eventually
 from tests.e2e.up import ROOT, clean
 from tests.integration.servers import Stored, WorkerProcess, committed, prepare, produce, wait_until_read
 from tests.integration.traffic import chunks, lines, records
+from tests.kafka_servers import KafkaServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faust")]
 
@@ -35,21 +36,14 @@ PINNED = ("faust-streaming", "aiokafka", "mode-streaming")
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[ServerHandle]:
-    handle = broker.start_process()
-    yield handle
-    handle.stop()
-
-
 class Child:
     """`faust_child` on a topic of its own."""
 
-    def __init__(self, kafka: str, folder: Path) -> None:
+    def __init__(self, kafka: KafkaServer, folder: Path) -> None:
         self.topic = f"facts-{next(_numbers)}"
-        self._kafka, self._folder = kafka, folder
+        self._kafka, self._folder = kafka.url, folder
         self._process: subprocess.Popen[bytes] | None = None
-        create_topics(kafka, [Topic(self.topic, 1)])
+        create_topics(kafka.url, [Topic(self.topic, 1)], replication=kafka.replication)
 
     def send(self, *values: bytes) -> None:
         produce(self._kafka, self.topic, [Record(0, 0, value, {}) for value in values])
@@ -99,8 +93,8 @@ class Child:
 
 
 @pytest.fixture
-def child(kafka: ServerHandle, tmp_path: Path) -> Iterator[Child]:
-    one = Child(kafka.url, tmp_path)
+def child(kafka: KafkaServer, tmp_path: Path) -> Iterator[Child]:
+    one = Child(kafka, tmp_path)
     yield one
     one.kill()
 
@@ -148,7 +142,7 @@ def test_the_versions_are_pinned_exactly_and_are_those_that_run() -> None:
 
 
 def test_a_poison_record_becomes_a_dead_letter_and_costs_no_other(
-    kafka: ServerHandle, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    kafka: KafkaServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     house = warehouse.start_process(tmp_path_factory.mktemp("facts") / "warehouse")
     settings = prepare(kafka, house, tmp_path, WORKER_GROUP="poison")

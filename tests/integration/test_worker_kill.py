@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import broker, warehouse
-from deploy.embedded.process import ServerHandle
+from deploy.embedded import warehouse
 from deploy.parts import group_of
 from deploy.settings import Settings
 from schemas.clock import ManualClock
@@ -27,6 +26,7 @@ from tests.integration.servers import (
     wait_until_read,
 )
 from tests.integration.traffic import Chunks, Truth, chunks, lines, records, truth
+from tests.kafka_servers import KafkaServer
 from tests.support.chdb_warehouse import ChdbWarehouse
 from tests.support.workers import make_worker, run, settle
 
@@ -34,13 +34,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("kill")]
 
 COUNT = 60_000
 SEED = 20_261_121
-
-
-@pytest.fixture
-def kafka() -> Iterator[ServerHandle]:
-    handle = broker.start_process()
-    yield handle
-    handle.stop()
 
 
 class House:
@@ -80,7 +73,7 @@ def _unacknowledged(stored: Stored, settings: Settings, made: Chunks) -> int:
     )
 
 
-def test_kill_9_in_the_middle_loses_and_repeats_nothing(kafka: ServerHandle, house: House, tmp_path: Path) -> None:
+def test_kill_9_in_the_middle_loses_and_repeats_nothing(kafka: KafkaServer, house: House, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     made = chunks(lines(COUNT, rng), rng)
     wanted = truth(made)
