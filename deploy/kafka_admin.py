@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from schemas.clock import Clock, SystemClock
@@ -98,13 +99,8 @@ def lag(
     bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.0, clock: Clock | None = None
 ) -> dict[str, int]:
     """Records that `group` has not committed, by topic. Raises Retryable when the broker does not answer."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-    settings = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0}
-    consumer = Consumer({**settings, "fetch.message.max.bytes": 1024})
-    try:
-        existing = consumer.list_topics(timeout=timeout).topics
-        places = [TopicPartition(t, number) for t in names if t in existing for number in existing[t].partitions]
+    with group_reader(bootstrap, group) as consumer:
+        places = places_of(consumer, names, timeout)
         if not places:
             return {}
         limits = ends(consumer, places, timeout, clock or SystemClock())
@@ -113,10 +109,41 @@ def lag(
             low, high = limits[place.topic, place.partition]
             found[place.topic] += high - max(place.offset, low)
         return found
+
+
+@contextmanager
+def group_reader(bootstrap: str, group: str, **more: object) -> Iterator[Any]:
+    """A consumer that can be asked what `group` has committed; it joins no group and commits nothing.
+
+    `more`: its settings, dots as underscores. What Kafka does not answer inside the block is raised as Retryable.
+    """
+    from confluent_kafka import Consumer, KafkaException
+
+    settings = {name.replace("_", "."): value for name, value in more.items()}
+    # One batch at a time, whatever its size.
+    settings |= {"enable.auto.commit": False, "log_level": 0, "fetch.message.max.bytes": 1024}
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, **settings})
+    try:
+        yield consumer
     except KafkaException as error:
         raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def places_of(consumer: Any, names: Iterable[str], timeout: float) -> list[Any]:
+    """The partitions of those of `names` that exist."""
+    from confluent_kafka import TopicPartition
+
+    existing = consumer.list_topics(timeout=timeout).topics
+    return [TopicPartition(t, number) for t in names if t in existing for number in existing[t].partitions]
+
+
+def read_from(consumer: Any, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Have the next polls give these partitions, each from its offset on."""
+    from confluent_kafka import TopicPartition
+
+    consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
 
 
 def committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from deploy.kafka_admin import committed, ends
+from deploy.kafka_admin import committed, ends, group_reader, places_of, read_from
 from schemas.clock import Clock
 from schemas.errors import Retryable
 from schemas.wire import COUNTS_HEADER, decode_counts
@@ -31,41 +31,22 @@ class KafkaLag:
 
     def __init__(self, bootstrap: str, group: str, names: Sequence[str], clock: Clock, timeout: float = 5.0) -> None:
         self._bootstrap, self._names, self._clock, self._timeout = bootstrap, names, clock, timeout
-        self._settings = {
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.message.max.bytes": 1024,  # one batch, whatever its size
-            "queued.min.messages": 1,
-            # Go on to the next place at once: else one look takes seconds.
-            "fetch.wait.max.ms": 20,
-            "fetch.queue.backoff.ms": 0,
-            "log_level": 0,
-        }
+        self._group = group
 
     def waiting(self) -> Mapping[str, Waiting]:
         """See `LagPort`."""
-        from confluent_kafka import Consumer, KafkaException
-
-        consumer = Consumer(self._settings)
-        try:
+        # Going on to the next place at once: with the defaults, one look takes seconds.
+        fast = {"queued_min_messages": 1, "fetch_wait_max_ms": 20, "fetch_queue_backoff_ms": 0}
+        with group_reader(self._bootstrap, self._group, auto_offset_reset="earliest", **fast) as consumer:
             spans = self._spans(consumer)
             sizes = self._sizes(consumer, spans)
-        except KafkaException as error:
-            raise Retryable(f"Kafka at {self._bootstrap} does not answer: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
         found = dict.fromkeys((topic for topic, _ in spans), Waiting(0, 0, 0))
         for (topic, number), (first, end) in spans.items():
             found[topic] = _plus(found[topic], end - first, sizes.get((topic, number), []))
         return found
 
     def _spans(self, consumer: Any) -> dict[Place, Span]:
-        from confluent_kafka import TopicPartition
-
-        existing = consumer.list_topics(timeout=self._timeout).topics
-        places = [TopicPartition(t, number) for t in self._names if t in existing for number in existing[t].partitions]
+        places = places_of(consumer, self._names, self._timeout)
         if not places:
             return {}
         taken = committed(consumer, places, self._timeout, self._clock)
@@ -88,11 +69,9 @@ class KafkaLag:
 
     def _fetch(self, consumer: Any, offsets: Mapping[Place, int]) -> dict[Place, int]:
         """Events in the chunk at each offset. Of one that is gone by now, the next."""
-        from confluent_kafka import TopicPartition
-
         if not offsets:
             return {}
-        consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+        read_from(consumer, offsets)
         found: dict[Place, int] = {}
         deadline = self._clock.monotonic() + self._timeout
         while len(found) < len(offsets):
