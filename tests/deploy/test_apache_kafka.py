@@ -192,7 +192,7 @@ def test_a_node_that_cannot_start_says_why(servers: Mapping[str, KafkaServer], t
     taken = cluster.nodes[0].place.port
     with pytest.raises(Fatal, match=f"cannot listen on 127.0.0.1:{taken}: Address already in use"):
         kafka.start_cluster(tmp_path / "kafka", ports=(taken,))
-    with pytest.raises(Fatal, match="(?s)exit code 1.*log.retention.hours"):
+    with pytest.raises(Fatal, match=r"(?s)exit code 1.*log.retention.hours"):
         kafka.start_cluster(tmp_path / "kafka", config={"log.retention.hours": "soon"})
 
 
