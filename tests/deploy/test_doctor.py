@@ -16,6 +16,7 @@ from deploy.settings import Settings, load
 from schemas.clock import SystemClock
 from schemas.keys import Kind, Role, create_key
 from schemas.topics import topics
+from sinks.warehouse import Warehouse
 from tests.kafka_servers import KafkaServer
 
 
@@ -48,7 +49,9 @@ def test_servers_that_are_away_are_said_with_what_to_do(tmp_path: Path, monkeypa
 @pytest.mark.integration
 @pytest.mark.xdist_group("door")
 def test_everything_is_well_after_migrating(tmp_path: Path, door: ServerHandle, kafka: KafkaServer) -> None:
-    settings = settings_for(tmp_path, kafka__bootstrap=kafka.url, warehouse__url=door.url)
+    url = f"{door.url}/{kafka.kind}"
+    Warehouse(url).create_database()
+    settings = settings_for(tmp_path, kafka__bootstrap=kafka.url, warehouse__url=url)
     before = findings(settings)
     assert before["tables"].level is before["topics"].level is Level.FAIL
     assert "headrace migrate" in before["tables"].text and "headrace migrate" in before["topics"].text
