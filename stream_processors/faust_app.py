@@ -168,6 +168,9 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
         agent_supervisor=mode.CrashingSupervisor,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=8 * 1024 * 1024,
+        # Kafka that has just started may deal out partitions before it knows every topic; Faust then goes without the
+        # topic until it asks again, which by its own default is after 5 minutes.
+        consumer_metadata_max_age_ms=5000,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 5,
         broker_request_timeout=max(90.0, settings.session_timeout * 3),
