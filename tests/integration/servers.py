@@ -116,6 +116,25 @@ def wait_until_read(settings: Settings, workers: Iterable[WorkerProcess], role: 
         time.sleep(0.1)
 
 
+def wait_for_rows(stored: Stored, rows: int, worker: WorkerProcess) -> int:
+    """Return as soon as the table has so many rows; how many it has."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := stored.count()) < rows:
+        worker.check()
+        assert time.monotonic() < deadline, f"{found} of {rows} rows"
+    return found
+
+
+def settled(stored: Stored, wanted: Truth) -> dict[str, list[Any]]:
+    """The differences, once windows and users had time to be written; old minutes are recomputed after a pause."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = differences(stored, wanted)
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
 class Stored:
     """What the warehouse shows, in the shapes of `Truth`."""
 

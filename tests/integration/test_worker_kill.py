@@ -16,16 +16,16 @@ from schemas.clock import ManualClock
 from schemas.topics import EVENTS
 from sinks.warehouse import Warehouse
 from tests.integration.servers import (
-    PATIENCE,
     Stored,
     WorkerProcess,
     committed,
-    differences,
     prepare,
     produce,
+    settled,
+    wait_for_rows,
     wait_until_read,
 )
-from tests.integration.traffic import Chunks, Truth, chunks, lines, records, truth
+from tests.integration.traffic import Chunks, chunks, lines, records, truth
 from tests.kafka_servers import KafkaServer
 from tests.support.chdb_warehouse import ChdbWarehouse
 from tests.support.workers import make_worker, run, settle
@@ -55,15 +55,6 @@ def house(tmp_path: Path) -> Iterator[House]:
     running.handle.stop()
 
 
-def _wait_for(stored: Stored, rows: int, worker: WorkerProcess) -> int:
-    """Return as soon as the table has so many rows."""
-    deadline = time.monotonic() + PATIENCE
-    while (found := stored.count()) < rows:
-        worker.check()
-        assert time.monotonic() < deadline, f"{found} of {rows} rows"
-    return found
-
-
 def _unacknowledged(stored: Stored, settings: Settings, made: Chunks) -> int:
     """Chunks that are stored, at least in part, and not acknowledged."""
     acknowledged = committed(settings.kafka.bootstrap, group_of(settings, "events"), EVENTS)
@@ -86,33 +77,23 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(kafka: KafkaServer, hous
     try:
         for share in (0.02, 0.25, 0.5, 0.8):
             worker.start()
-            found = _wait_for(stored, int(share * COUNT), worker)
-            _wait_for(stored, found + 1, worker)  # an insert has just ended, its acknowledgement has not
+            found = wait_for_rows(stored, int(share * COUNT), worker)
+            wait_for_rows(stored, found + 1, worker)  # an insert has just ended, its acknowledgement has not
             time.sleep(rng.choice((0, 0.003, 0.02)))
             worker.kill()
             replayed.append(_unacknowledged(stored, settings, made))
             assert stored.count() < COUNT, "the worker was done before it was killed"
         worker.start()
-        _wait_for(stored, int(0.85 * COUNT), worker)
+        wait_for_rows(stored, int(0.85 * COUNT), worker)
         house.crash()
         wait_until_read(settings, [worker])
-        missing = _settled(stored, wanted)
+        missing = settled(stored, wanted)
         assert worker.stop() == 0
     finally:
         worker.end()
     assert not missing
     assert sum(map(bool, replayed)) >= 2, f"no kill hit between insert and acknowledgement: {replayed}"
     print(f"\nchunks stored and not acknowledged at the kills: {replayed}")
-
-
-def _settled(stored: Stored, wanted: Truth) -> dict[str, list[object]]:
-    """The differences, once windows and users had time to be written; old minutes are recomputed after a pause."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = differences(stored, wanted)
-        if not found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.5)
 
 
 def test_a_crash_between_the_events_and_their_ledger_leaves_no_count_behind() -> None:
