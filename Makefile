@@ -44,6 +44,7 @@ lock: .make/uv ## pin every dependency again, with hashes and without addresses
 	$(COMPILE) requirements-web.in -o requirements-web.lock
 	$(COMPILE) --extra embedded pyproject.toml -o requirements.lock
 	$(COMPILE) --extra embedded --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	$(BIN)/python -c "from deploy.embedded.kafka.program import main; main()" > jars.sha256.new && mv jars.sha256.new deploy/embedded/kafka/jars.sha256
 	$(COMPILE) --extra embedded --extra dev --extra bench pyproject.toml -c requirements-dev.lock -o requirements-bench.lock
 
 .make/uv:

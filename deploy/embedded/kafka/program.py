@@ -1,6 +1,6 @@
 """The program: Kafka's jars, fetched once by Maven into the user's cache and held to `jars.sha256`, and Java.
 
-`python -m deploy.embedded.kafka.program` fetches anew and prints what `jars.sha256` has to say; `make lock` does that.
+`main` fetches anew and prints what `jars.sha256` has to say; `make lock` does that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ OLDEST_JAVA: Final = 17
 _HERE: Final = Path(__file__).parent
 _POM: Final = _HERE / "pom.xml"
 _SUMS: Final = _HERE / "jars.sha256"
+_DEBIAN_JAVA: Final = Path("/usr/lib/jvm")
 _GOAL: Final = ("dependency:copy-dependencies", "-DincludeScope=runtime")
 _FETCH_SECONDS: Final = 900.0
 _TELL_SECONDS: Final = 2.0
@@ -106,7 +107,7 @@ def _folder(store: Path | None) -> Path:
 def _find_java() -> Path:
     """The Java on the path, or else one that Debian has elsewhere."""
     on_path = shutil.which("java")
-    elsewhere = sorted(Path("/usr/lib/jvm").glob("*/bin/java"))
+    elsewhere = sorted(_DEBIAN_JAVA.glob("*/bin/java"))
     found = {}
     for java in (*([Path(on_path)] if on_path else []), *elsewhere):
         found[java] = _java_version(java)
@@ -207,7 +208,3 @@ def main() -> None:
         jars = _resolve(_find_maven(), Path(draft), log, lambda line: print(line, file=sys.stderr), SystemClock())
         sums = _sums(jars)
     sys.stdout.write("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
-
-
-if __name__ == "__main__":
-    main()
