@@ -79,8 +79,12 @@ function answer(request, response, url) {
   const action = /^\/alerts\/([^/]+)\/(acknowledge|resolve)$/.exec(path);
   if (action && request.method === "POST") {
     const state = action[2] === "resolve" ? "resolved" : "acknowledged";
-    states.set(action[1], state);
-    return json(response, 200, { alert_id: action[1], state, changed: true });
+    // Slower than a read, as a real server's write is: the page must not keep what it read meanwhile.
+    setTimeout(() => {
+      states.set(action[1], state);
+      json(response, 200, { alert_id: action[1], state, changed: true });
+    }, 300);
+    return;
   }
   if (SCENARIO === "broken" && path !== "/metrics") return problem(response, 503, "Unavailable", "The warehouse cannot be reached.");
   const one = /^\/alerts\/([^/]+)$/.exec(path);

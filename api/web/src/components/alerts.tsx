@@ -15,7 +15,8 @@ export function Alerts({ api }: { readonly api: Api }) {
   const alerts = useSelect((state) => state.alerts);
   const store = useStore();
   const [fault, setFault] = useState<string | null>(null);
-  const linked = useLinkedAlert(api, alerts.value);
+  const [actions, setActions] = useState(0);
+  const linked = useLinkedAlert(api, alerts.value, actions);
   const list = withLinked([...(alerts.value ?? [])].filter((alert) => alert.state !== "resolved").sort(byUrgency), linked.alert);
   const open = list.filter((alert) => alert.state === "open").length;
 
@@ -28,6 +29,8 @@ export function Alerts({ api }: { readonly api: Api }) {
     } catch (error) {
       store.dispatch({ type: "alert-state", id: alert.alert_id, state: alert.state });
       setFault(`“${alert.title}” could not be ${next}: ${error instanceof Error ? error.message : String(error)}`);
+    } finally {
+      setActions((count) => count + 1);
     }
   }
 

@@ -14,22 +14,23 @@ export interface Linked {
 
 const NOTHING = { alert: null, fault: "" };
 
-/** `list` is null until it was read. */
-export function useLinkedAlert(api: Api, list: readonly Alert[] | null): Linked {
+/** `list` is null until it was read; `actions` counts what was done to alerts here: each may have changed the one that is shown. */
+export function useLinkedAlert(api: Api, list: readonly Alert[] | null, actions: number): Linked {
   const id = useTarget("alerts");
   const [found, setFound] = useState<Omit<Linked, "id">>(NOTHING);
   const absent = id !== null && list !== null && !list.some((alert) => alert.alert_id === id);
   useEffect(() => {
-    setFound(NOTHING);
-    if (!absent || id === null) return;
+    const wanted = absent ? id : null;
+    setFound((before) => (wanted !== null && before.alert?.alert_id === wanted ? before : NOTHING));
+    if (wanted === null) return;
     let gone = false;
-    api.alert(id).then(
+    api.alert(wanted).then(
       (alert) => gone || setFound({ alert, fault: "" }),
       (error: unknown) => gone || setFound({ alert: null, fault: error instanceof Error ? error.message : String(error) }),
     );
     return () => {
       gone = true;
     };
-  }, [api, id, absent]);
+  }, [api, id, absent, actions]);
   return { id, ...found };
 }
