@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from ingest.courier import Courier
@@ -83,16 +83,18 @@ class Gateway:
         *,
         backfill: bool = False,
         weigh: bool = True,
+        where: Callable[[int], str] | None = None,
     ) -> Verdicts:
         """Validate events and store them all in Kafka, the rejected ones too.
 
-        `weigh`: check each event's size (skip it where the caller knows that all are small). Raises Overloaded when too
-        much is waiting, Retryable when Kafka does not take the events in time, ConfigError for an unknown pack.
+        `weigh`: check each event's size (skip it where the caller knows that all are small). `where`: says where the
+        event at an index stands (file and line); kept with a rejected one. Raises Overloaded when too much is waiting,
+        Retryable when Kafka does not take the events in time, ConfigError for an unknown pack.
         """
         self._admit(len(events))
         self.pending += len(events)
         try:
-            outcome = _Outcome(self._origin(tenant, pack, key_id, backfill, weigh))
+            outcome = _Outcome(self._origin(tenant, pack, key_id, backfill, weigh), where)
             for start in range(0, len(events), _SLICE):
                 if start:
                     await asyncio.sleep(0)
@@ -128,9 +130,9 @@ class Gateway:
 class _Outcome:
     """What became of the events of one call: lines by partition, and the rejected ones by reason."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, where: Callable[[int], str] | None = None) -> None:
         self.verdicts: list[Verdict] = []
-        self._origin = origin
+        self._origin, self._where = origin, where
         self._lines: dict[int, list[bytes]] = {}
         self._rejected: dict[str, list[bytes]] = {}
 
@@ -161,7 +163,10 @@ class _Outcome:
 
     def _reject(self, index: int, event: object, rejection: Rejection) -> None:
         reason = str(rejection.reason)
-        line = rejected_line(rejection, original_of(event, self._origin.max_bytes), self._origin)
+        kept = rejection
+        if self._where is not None:
+            kept = rejection._replace(message=f"{self._where(index)}: {rejection.message}")
+        line = rejected_line(kept, original_of(event, self._origin.max_bytes), self._origin)
         self._rejected.setdefault(reason, []).append(line)
         self.verdicts.append(
             Verdict(
