@@ -7,15 +7,18 @@ Delivery: an insert is in the table when `run` returns (`async_insert=0`); a fai
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlencode
 
-from deploy.embedded.statement import BadRequest, Statement, first_word, quote
+from deploy.embedded.statement import BadRequest, Statement, before_settings, first_word, quote
 from schemas.errors import Fatal, HeadraceError
 
 STREAMABLE: Final = frozenset(
@@ -149,15 +152,27 @@ def _insert(connection: Any, statement: Statement) -> Done:
 
 
 def _append(connection: Any, sql: str, fmt: str, data: bytes | memoryview) -> Done:
-    inserter = connection.send_insert(sql, fmt)
-    try:
-        connection.insert_append(inserter, bytes(data))
-    except BaseException:
-        connection.insert_cancel(inserter)
-        raise
-    result = connection.insert_done(inserter)
+    """Insert from a file in memory. chdb's own `send_insert` hides errors of writing: with the disk full it says done."""
+    head, tail = before_settings(sql)
+    with _file_with(data) as path:
+        result = connection.query(f"{head} FROM INFILE {quote(path)} COMPRESSION 'none' {tail} FORMAT {fmt}", "Null")
     rows, size = result.rows_written(), result.bytes_written()
     return Done(Summary(written_rows=rows, written_bytes=size, read_rows=rows, elapsed=result.elapsed()), False)
+
+
+@contextlib.contextmanager
+def _file_with(data: bytes | memoryview) -> Iterator[str]:
+    """The path of a file with `data`, in memory where the system can."""
+    with contextlib.ExitStack() as open_files:
+        if sys.platform == "linux":
+            file: IO[bytes] = open_files.enter_context(os.fdopen(os.memfd_create("insert"), "wb"))
+            path = f"/proc/self/fd/{file.fileno()}"
+        else:
+            file = open_files.enter_context(tempfile.NamedTemporaryFile())
+            path = file.name
+        file.write(data)
+        file.flush()
+        yield path
 
 
 def _query(connection: Any, statement: Statement) -> Generator[bytes | Done]:

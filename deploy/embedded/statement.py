@@ -194,6 +194,15 @@ def first_word(sql: str) -> str:
     return found[0].upper().decode() if found else ""
 
 
+def before_settings(sql: str) -> tuple[str, str]:
+    """A statement up to its SETTINGS clause, and that clause ("" when it has none)."""
+    text = sql.encode()
+    for word, start, _ in _top_level_words(text):
+        if word.upper() == b"SETTINGS":
+            return text[:start].decode(), text[start:].decode()
+    return sql, ""
+
+
 def result_format(sql: str) -> str:
     """The format that a statement names for its own result, or ""."""
     if "format" not in sql[-400:].lower():
