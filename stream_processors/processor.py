@@ -41,9 +41,14 @@ class Processor:
 
         Raises `Retryable` before anything changed when the warehouse cannot be asked; the caller tries again.
         """
-        batch = decode_batch(records)
+        return self.run(decode_batch(records))
+
+    def run(self, batch: Batch) -> Batch:
+        """The same for chunks that are decoded already."""
         with self._gate:
-            self._load_states({chunk.partition for chunk in batch.chunks})
+            self._load_states({*(chunk.partition for chunk in batch.chunks), *batch.corrections})
+            if batch.corrections:
+                self._correct(batch)
             with self._lock:
                 if update_users in self.path:
                     self._load_users(batch)
@@ -106,6 +111,22 @@ class Processor:
             state = self._recovery.load(partition)
             with self._lock:
                 self.states[partition] = state
+
+    def _correct(self, batch: Batch) -> None:
+        """Count again what events were taken away from. Waits until all that was counted is stored, and can be read."""
+        with self._lock:
+            while self._unstored:
+                self._lock.wait()
+        for partition, lines in batch.corrections.items():
+            state, now = self.states[partition], self._clock.now()
+            with self._lock:
+                oldest, version = state.windows.oldest_hot(now), state.windows.next_version(now)
+            found = self._recovery.recount(partition, lines, oldest, version)
+            with self._lock:
+                state.windows.replace(found.minutes, found.hot)
+                state.users.replace(found.keys, found.users)
+            batch.cells += found.cells
+            batch.users += [*found.users, *found.gone]
 
     def _load_users(self, batch: Batch) -> None:
         missing: dict[int, set[UserKey]] = {}
