@@ -84,17 +84,19 @@ class Gateway:
         backfill: bool = False,
         weigh: bool = True,
         where: Callable[[int], str] | None = None,
+        receipts: Sequence[float] | None = None,
     ) -> Verdicts:
         """Validate events and store them all in Kafka, the rejected ones too.
 
         `weigh`: check each event's size (skip it where the caller knows that all are small). `where`: says where the
-        event at an index stands (file and line); kept with a rejected one. Raises Overloaded when too much is waiting,
-        Retryable when Kafka does not take the events in time, ConfigError for an unknown pack.
+        event at an index stands (file and line); kept with a rejected one. `receipts`: when each event was received
+        before (Unix seconds); its age is judged by that, though it counts as received now. Raises Overloaded when too
+        much is waiting, Retryable when Kafka does not take the events in time, ConfigError for an unknown pack.
         """
         self._admit(len(events))
         self.pending += len(events)
         try:
-            outcome = _Outcome(self._origin(tenant, pack, key_id, backfill, weigh), where)
+            outcome = _Outcome(self._origin(tenant, pack, key_id, backfill, weigh), where, receipts)
             for start in range(0, len(events), _SLICE):
                 if start:
                     await asyncio.sleep(0)
@@ -130,16 +132,23 @@ class Gateway:
 class _Outcome:
     """What became of the events of one call: lines by partition, and the rejected ones by reason."""
 
-    def __init__(self, origin: Origin, where: Callable[[int], str] | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        where: Callable[[int], str] | None = None,
+        receipts: Sequence[float] | None = None,
+    ) -> None:
         self.verdicts: list[Verdict] = []
-        self._origin, self._where = origin, where
+        self._origin, self._where, self._receipts = origin, where, receipts
         self._lines: dict[int, list[bytes]] = {}
         self._rejected: dict[str, list[bytes]] = {}
 
     def judge(self, start: int, events: Sequence[object]) -> None:
         """Take each event down the path; `start` is the place of the first in the call."""
-        origin, lines = self._origin, self._lines
+        origin, lines, receipts = self._origin, self._lines, self._receipts
         for index, event in enumerate(events, start):
+            if receipts is not None:
+                origin = origin._replace(judged_at=receipts[index])
             state: Any = event
             for step in EVENT_PATH:
                 state = step(state, origin)

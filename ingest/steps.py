@@ -25,7 +25,10 @@ class Validator(Protocol):
 
 
 class Origin(NamedTuple):
-    """Where the events of one request come from, and what holds for all of them. `received_at`: Unix seconds."""
+    """Where the events of one request come from, and what holds for all of them. Times: Unix seconds.
+
+    `judged_at`: the receipt that an event's age is judged by, where that is another than `received_at`.
+    """
 
     tenant: str
     pack: str
@@ -37,6 +40,7 @@ class Origin(NamedTuple):
     max_depth: int
     max_bytes: int
     weigh: bool
+    judged_at: float | None = None
 
 
 class Line(NamedTuple):
@@ -100,7 +104,8 @@ def limit_size(event: Any, origin: Origin) -> Any:
 
 def validate(event: Any, origin: Origin) -> Any:
     """The taxonomy's verdict; from here on the event is a line of the `events` table."""
-    return origin.validator.validate(event, received_at=origin.received_at, backfill=origin.backfill)
+    received_at = origin.received_at if origin.judged_at is None else origin.judged_at
+    return origin.validator.validate(event, received_at=received_at, backfill=origin.backfill)
 
 
 def address(line: Any, origin: Origin) -> Any:
