@@ -32,7 +32,8 @@ class CheckpointRow(msgspec.Struct, frozen=True):
 
 
 class _Changes(NamedTuple):
-    """What one flush has to write of a partition. `covered`: Unix seconds that the checkpoint moves to.
+    """What one flush has to write of a partition. `covered`: where the checkpoint moves to, Unix seconds by the
+    warehouse's clock.
 
     `user_lines` are the states as they were at the snapshot; `users` (empty between user flushes) go on changing.
     """
@@ -71,9 +72,10 @@ class Flusher:
 
     def flush(self, *, everything: bool = False) -> int:
         """Flush every partition; returns the number of rows written. `everything`: user states, too, at once."""
+        with_users = everything or self._clock.now() >= self._users_due
+        ahead = self._ahead() if with_users else 0.0
         now = self._clock.now()
-        with_users = everything or now >= self._users_due
-        changes = self._processor.snapshot(lambda state, since: _take(state, now, since, with_users))
+        changes = self._processor.snapshot(lambda state, since: _take(state, now, since, with_users, ahead))
         try:
             written = self._write(changes, now, with_users)
         except BaseException:
@@ -96,10 +98,14 @@ class Flusher:
             self._emit(lines)
         self._warehouse.insert_lines("user_state", b"".join(one.user_lines for one in changes))
         if with_users and (cells or any(one.users for one in changes)):
-            version = int(now * 1000)
-            rows = [CheckpointRow("processor", one.shard, one.covered, version) for one in changes]
+            rows = [CheckpointRow("processor", one.shard, one.covered, one.version) for one in changes]
             self._warehouse.insert_lines("checkpoints", encode_lines(rows))
         return len(cells) + sum(len(one.users) for one in changes)
+
+    def _ahead(self) -> float:
+        """Seconds that our clock is ahead of the warehouse's, rounded up: checkpoints are compared with its times."""
+        there = self._recovery.warehouse_now()
+        return self._clock.now() - there
 
     def _put_back(self, changes: _Changes, now: float) -> None:
         def put_back(state: PartitionState) -> None:
@@ -110,14 +116,14 @@ class Flusher:
         self._processor.update(changes.partition, put_back)
 
 
-def _take(state: PartitionState, now: float, since: float, with_users: bool) -> _Changes:
+def _take(state: PartitionState, now: float, since: float, with_users: bool, ahead: float) -> _Changes:
     cells = state.windows.take_changed(now)
-    users = state.users.take_changed(int(now * 1000)) if with_users else []
+    version = state.windows.next_version(now)
+    users = state.users.take_changed(version) if with_users else []
     stale = state.windows.take_stale(now)
     waiting = state.windows.stale_since()
     covered = min(now, since) if waiting is None else min(now, since, waiting)
-    version = state.windows.next_version(now)
-    return _Changes(state.partition, state.shard, cells, users, encode_lines(users), stale, covered, version)
+    return _Changes(state.partition, state.shard, cells, users, encode_lines(users), stale, covered - ahead, version)
 
 
 def _shrink(state: PartitionState) -> None:

@@ -31,7 +31,7 @@ from stream_processors.windows import CellKey, Windows
 
 ASK_AT_ONCE = 5000
 OVERLAP_SECONDS = 60.0
-"""How far before the checkpoint recovery looks again: covers clocks that differ between worker and warehouse."""
+"""How far before the checkpoint recovery looks again: covers inserts that take long."""
 
 
 class Recovery:
@@ -70,6 +70,7 @@ class Recovery:
             Windows(shard, hot_minutes=self._hot_minutes),
             Users(self._role_tables, most=self._users_in_memory),
         )
+        state.windows.go_on_after(self._last_version())
         since = max(0.0, self._covered_until(shard) - OVERLAP_SECONDS)
         self._load_windows(state.windows, mine, since)
         self._load_changed_users(state.users, mine, since)
@@ -153,6 +154,16 @@ class Recovery:
             f" WHERE name = 'processor' AND shard = {text(shard)}"
         )
         return float(rows[0]["at"]) if rows else 0.0
+
+    def warehouse_now(self) -> float:
+        """What the warehouse's clock says, Unix seconds: `inserted_at` is by it."""
+        return float(self._warehouse.query("SELECT toFloat64(now64(3, 'UTC')) AS now")[0]["now"])
+
+    def _last_version(self) -> int:
+        """The highest version of any cell or user state: another worker's clock may have been ahead of ours."""
+        tables = ("windows", "user_state", "checkpoints")
+        highest = ", ".join(f"(SELECT max(version) FROM {table})" for table in tables)
+        return int(self._warehouse.query(f"SELECT greatest({highest}) AS version")[0]["version"])
 
     def _load_windows(self, windows: Windows, mine: str, since: float) -> None:
         now = self._clock.now()

@@ -152,7 +152,7 @@ def _insert(connection: Any, statement: Statement) -> Done:
 
 
 def _append(connection: Any, sql: str, fmt: str, data: bytes | memoryview) -> Done:
-    """Insert from a file in memory. chdb's own `send_insert` hides errors of writing: with the disk full it says done."""
+    """Insert from a file in memory: chdb's own `send_insert` hides errors of writing, and says done on a full disk."""
     head, tail = before_settings(sql)
     with _file_with(data) as path:
         result = connection.query(f"{head} FROM INFILE {quote(path)} COMPRESSION 'none' {tail} FORMAT {fmt}", "Null")
