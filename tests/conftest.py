@@ -42,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("kafka", "docker"),
         help="fail where a test would be skipped because this is missing",
     )
+    group.addoption("--faults", choices=("short", "full"), default="short", help="size of the fault scenarios")
+    group.addoption("--faults-scale", type=float, default=1.0, help="with --faults full: this share of the full size")
+    group.addoption("--faults-results", help="file that each fault scenario adds a line of JSON to")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 
 from deploy.embedded import broker, kafka
-from deploy.embedded.process import ServerHandle, free_port
+from deploy.embedded.process import ServerHandle, free_port, spawn, wait_until
+from schemas.clock import SystemClock
 from schemas.errors import Fatal
 
 KINDS = ("tansu", "apache", "apache3", "container")
@@ -49,6 +50,7 @@ class KafkaServer:
     cluster: kafka.Cluster | None = None
     _tansu: ServerHandle | None = None
     _container: Any = None
+    _advertised: int = 0
 
     @property
     def port(self) -> int:
@@ -63,7 +65,7 @@ class KafkaServer:
             self._container.get_wrapped_container().start()
             _await_port(self.port)
         elif self._tansu is not None:
-            self._tansu = broker.start_process(self._tansu.port, log_path=self._tansu.log_path)
+            self._tansu = _start_tansu(self._tansu.log_path, self._tansu.port, self._advertised)
 
     def stop(self) -> None:
         """SIGTERM."""
@@ -90,16 +92,31 @@ class KafkaServer:
             self._container.stop()
 
 
-def open_kafka(kind: str, folder: Path, *, config: Mapping[str, str] | None = None) -> KafkaServer:
-    """Start a Kafka with its data and logs in `folder`. `config`: lines of server.properties, for the apache kinds."""
+def open_kafka(kind: str, folder: Path, *, config: Mapping[str, str] | None = None, advertised: int = 0) -> KafkaServer:
+    """Start a Kafka with its data and logs in `folder`. `config`: lines of server.properties, for the apache kinds.
+
+    `advertised`: the loopback port that clients are sent to, of a proxy in front of it; its own when 0. One node only.
+    """
+    if advertised:
+        config = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{advertised}", **(config or {})}
     if kind in NODES:
         cluster = kafka.start_cluster(folder / "kafka", NODES[kind], config=config)
         return KafkaServer(kind, cluster.bootstrap, cluster.replication, True, cluster)
     if kind == "container":
         container, port = _container()
         return KafkaServer(kind, f"127.0.0.1:{port}", 1, True, _container=container)
-    handle = broker.start_process(log_path=folder / "broker.log")
-    return KafkaServer(kind, handle.url, 1, False, _tansu=handle)
+    handle = _start_tansu(folder / "broker.log", free_port(), advertised)
+    return KafkaServer(kind, handle.url, 1, False, _tansu=handle, _advertised=advertised)
+
+
+def _start_tansu(log_path: Path | None, port: int, advertised: int) -> ServerHandle:
+    if not advertised:
+        return broker.start_process(port, log_path=log_path)
+    words = broker.command(port)
+    words[words.index("--advertised-listener-url") + 1] = f"tcp://127.0.0.1:{advertised}"
+    process = spawn(words, log_path, env=broker.environment())
+    wait_until(lambda: broker.answers(port), process, log_path, 30.0, SystemClock())
+    return ServerHandle(process, f"127.0.0.1:{port}", port, log_path)
 
 
 @functools.cache

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +11,7 @@ from typing import Any
 
 import confluent_kafka
 
-from deploy.embedded.process import ServerHandle, spawn, tail
+from deploy.embedded.process import ServerHandle
 from deploy.kafka_admin import lag
 from deploy.migrations import create_all_topics, migrate_tables
 from deploy.parts import CONSUMED, group_of
@@ -25,6 +21,7 @@ from sinks.warehouse import Warehouse
 from stream_processors.ports import Record
 from tests.integration.traffic import DIMENSIONS, Truth
 from tests.kafka_servers import KafkaServer
+from tests.support.processes import HeadraceProcess
 
 PATIENCE = 120.0
 
@@ -71,39 +68,16 @@ def committed(kafka: str, group: str, topic: str, partitions: int = 4) -> list[i
         consumer.close()
 
 
-class WorkerProcess:
+class WorkerProcess(HeadraceProcess):
     """`headrace process --role events`; `start` it as often as it was killed."""
 
     def __init__(self, settings: Settings, folder: Path, name: str = "worker") -> None:
-        self._settings, self.log = settings, folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-        command = [sys.executable, "-m", "deploy.cli", "process", "--role", "events"]
-        self._process = spawn(command, self.log, {**ours, **to_environment(self._settings)})
-
-    def check(self) -> None:
-        """It must be running."""
-        assert self._process is not None and self._process.poll() is None, tail(self.log, 40)
-
-    def kill(self) -> None:
-        """SIGKILL, and gone when this returns."""
-        assert self._process is not None
-        self._process.kill()
-        assert self._process.wait() == -signal.SIGKILL
+        super().__init__(("process", "--role", "events"), to_environment(settings), folder / f"{name}.log")
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
-        assert self._process is not None
-        self._process.terminate()
-        return self._process.wait(60)
-
-    def end(self) -> None:
-        """End it, whatever state it is in."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        self.term()
+        return 0
 
 
 def wait_until_read(settings: Settings, workers: Iterable[WorkerProcess], role: str = "events") -> None:

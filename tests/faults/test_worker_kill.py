@@ -1,0 +1,61 @@
+"""kill -9 of the worker again and again while events pour in, also between the insert and its acknowledgement."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.oracle import Oracle
+from tests.faults.pipeline import Pipeline, eventually_gone
+from tests.faults.sizes import Record, Size
+from tests.faults.traffic import Traffic
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
+
+BETWEEN = 3
+"""Every so many kills, the worker kills itself between an insert and its acknowledgement; else it dies anywhere."""
+PLACES = ("die_after_insert", "die_before_ledger")
+
+
+@pytest.mark.sizes(short=Size(events=6_000, rate=600, times=2), full=Size(events=1_000_000, rate=4_000, times=20))
+def test_worker_killed_again_and_again(
+    size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
+) -> None:
+    traffic, chance = Traffic(seed=101, rate=size.rate), random.Random(101)
+    recoveries: list[float] = []
+    with Pipeline(tmp_path, faults_kind, plants=plants, WORKER_TAKE_CHUNKS="20") as pipeline:
+        with pipeline.client(traffic, size.events) as client:
+            for number in range(size.times):
+                client.wait_for((number + 0.5) / size.times * 0.8)
+                died = _kill(pipeline, number, chance, plants.get("worker", ""))
+                pipeline.start("worker-1", ready=False)
+                recoveries.append(pipeline.recovery_seconds(died, client))
+        answers = client.join()
+        pipeline.wait_drained()
+        found = Oracle(pipeline.warehouse).check(traffic, answers)
+    assert not size.full or max(recoveries) < 30, recoveries
+    record(
+        kills=size.times,
+        events=found.stored,
+        lost=found.lost,
+        doubled=found.doubled,
+        lag_recovery_seconds=round(max(recoveries), 1),
+    )
+
+
+def _kill(pipeline: Pipeline, number: int, chance: random.Random, plant: str) -> float:
+    """Kill the worker, every third time at an exact place; when (Unix seconds) it was gone."""
+    if number % BETWEEN == 1:
+        pipeline.kill("worker-1")
+        place = f"{PLACES[number // BETWEEN % len(PLACES)]}={chance.randrange(1, 6)}"
+        pipeline.replant("worker-1", ",".join(filter(None, (plant, place))))
+        pipeline.start("worker-1", ready=False)
+        eventually_gone(pipeline.processes["worker-1"])
+        pipeline.replant("worker-1", plant)
+    else:
+        time.sleep(chance.random() * 0.3)
+        pipeline.kill("worker-1")
+    return time.time()
