@@ -89,14 +89,15 @@ class Courier:
         self._gatherer.flush()
 
     def _send(self, chunk: Chunk) -> None:
-        chunk_id = self._boot << 32 | self._sequence
+        sequence = self._sequence
+        chunk_id = self._boot << 32 | sequence
         self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
         value = chunk.seal(chunk_id, indexed=chunk.topic == REJECTED)
         sent = self._clock.monotonic()
 
         def delivered(error: str) -> None:
             self._landed()
-            self._settle_chunk(chunk, error, self._clock.monotonic() - sent)
+            self._settle_chunk(chunk, sequence, error, self._clock.monotonic() - sent)
 
         self._in_flight += 1
         try:
@@ -107,14 +108,15 @@ class Courier:
         self._metrics.chunk(len(chunk.lines), len(value))
         self._schedule_poll()
 
-    def _settle_chunk(self, chunk: Chunk, error: str, seconds: float) -> None:
+    def _settle_chunk(self, chunk: Chunk, sequence: int, error: str, seconds: float) -> None:
         if error:
+            self._received.failed(sequence, chunk.counts.items())
             self._metrics.failed()
             for ticket in chunk.tickets:
                 ticket.fail(Retryable(f"Kafka did not take the events ({error}); send the same events again"))
             return
         self._metrics.produced(seconds)
-        self._received.add(chunk.counts.items())
+        self._received.settled(sequence, chunk.counts.items())
         for ticket in chunk.tickets:
             ticket.resolve()
 
@@ -151,9 +153,11 @@ class Courier:
             return
 
         def delivered(error: str) -> None:
-            self._landed()
             if not error:
                 self._received.confirm(version)
+                if self._received.behind:
+                    self._publish_counts()
+            self._landed()
 
         self._in_flight += 1
         try:

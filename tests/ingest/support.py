@@ -93,11 +93,12 @@ class FakeKafka:
         decoder = msgspec.json.Decoder(RejectedLine)
         return [line for record in self.chunks(REJECTED) for line in decoder.decode_lines(record.value)]
 
-    def ledger(self) -> list[LedgerLine]:
+    def ledger(self, stage: str = "received") -> list[LedgerLine]:
         import msgspec
 
         decoder = msgspec.json.Decoder(LedgerLine)
-        return [line for record in self.chunks(LEDGER) for line in decoder.decode_lines(record.value)]
+        lines = [line for record in self.chunks(LEDGER) for line in decoder.decode_lines(record.value)]
+        return [line for line in lines if line.stage == stage]
 
     def counts(self) -> list[ChunkCount]:
         return [c for r in self.records if "counts" in r.headers for c in decode_counts(r.headers["counts"])]
