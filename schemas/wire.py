@@ -19,6 +19,7 @@ SLOTS: Final = 1024
 
 CHUNK_HEADER: Final = "chunk"
 COUNTS_HEADER: Final = "counts"
+CORRECTION_HEADER: Final = "correction"
 MICROS: Final = 1_000_000
 LATE_AFTER_SECONDS: Final = 24 * 3600
 
@@ -99,6 +100,17 @@ class WindowCell(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
+class CorrectionLine(msgspec.Struct, frozen=True, gc=False):
+    """An event was taken out of `events`: count its minute (Unix seconds, event time) and its user again.
+
+    Records of such lines stand among the chunks, on the partition of their users, and have the header `correction`.
+    """
+
+    tenant: str
+    minute: int
+    user_id: str
+
+
 class ChunkCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How many lines of a chunk belong to a tenant and minute; `reason` is empty for accepted events."""
 
@@ -110,6 +122,7 @@ class ChunkCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _counts_decoder: Final = msgspec.json.Decoder(list[ChunkCount])
 _encoder: Final = msgspec.json.Encoder()
+_correction_decoder: Final = msgspec.json.Decoder(CorrectionLine)
 _event_decoder: Final = msgspec.json.Decoder(EventLine)
 
 
@@ -136,6 +149,11 @@ def decode_counts(header: bytes) -> list[ChunkCount]:
 def decode_events(chunk: bytes) -> list[EventLine]:
     """The events of a chunk, in order; raises `msgspec.DecodeError` when a line is not an event."""
     return _event_decoder.decode_lines(chunk)
+
+
+def decode_corrections(record: bytes) -> list[CorrectionLine]:
+    """The lines of a correction; raises `msgspec.DecodeError` on anything else."""
+    return _correction_decoder.decode_lines(record)
 
 
 def encode_lines(rows: Iterable[msgspec.Struct]) -> bytes:

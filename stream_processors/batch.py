@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from schemas.wire import ChunkCount, EventLine, LedgerLine
+from schemas.wire import ChunkCount, CorrectionLine, EventLine, LedgerLine, WindowCell
 
 
 def group_by_tenant(events: Sequence[EventLine]) -> dict[str, list[EventLine]]:
@@ -22,6 +22,7 @@ class Chunk:
     """A decoded record. `fresh` is None until deduplication decided, and is `events` itself when all are new.
 
     `own`: the events that this chunk brought first: the fresh ones, and after a crash those that are stored already.
+    `duplicate_lines`: the lines whose id another line brought before.
     """
 
     partition: int
@@ -32,6 +33,7 @@ class Chunk:
     events: list[EventLine]
     fresh: list[EventLine] | None = None
     fresh_lines: bytes = b""
+    duplicate_lines: bytes = b""
 
     @cached_property
     def by_tenant(self) -> dict[str, list[EventLine]]:
@@ -61,12 +63,15 @@ class Batch:
 
     `number`: the processor's count of batches, from 1. `old_minutes`: by partition, minutes whose windows must be
     recomputed once the batch is stored. `poison`: (partition, offset, why) of records that are not chunks.
+    `corrections`: by partition, what events were taken away from; `corrected`: the window cells that it led to.
     """
 
     chunks: list[Chunk]
     ledger: list[LedgerLine] = field(default_factory=list)
     old_minutes: dict[int, set[int]] = field(default_factory=dict)
     poison: list[tuple[int, int, str]] = field(default_factory=list)
+    corrections: dict[int, list[CorrectionLine]] = field(default_factory=dict)
+    corrected: list[WindowCell] = field(default_factory=list)
     number: int = 0
 
     def fresh(self) -> Iterator[tuple[int, str, list[EventLine]]]:
@@ -79,3 +84,7 @@ class Batch:
     def lines(self) -> bytes:
         """The new events as `JSONEachRow`, untouched bytes of the chunks."""
         return b"".join(chunk.fresh_lines for chunk in self.chunks)
+
+    def duplicates(self) -> bytes:
+        """The lines that were dropped because their id is known, untouched as well."""
+        return b"".join(chunk.duplicate_lines for chunk in self.chunks)

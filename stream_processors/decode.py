@@ -1,4 +1,4 @@
-"""Records to chunks. A record that is not a chunk is poison: it is set aside with its reason, and costs no other."""
+"""Records to chunks and corrections. What is neither is poison: set aside with its reason, it costs no other."""
 
 from __future__ import annotations
 
@@ -7,20 +7,41 @@ from collections.abc import Sequence
 import msgspec
 
 from schemas.errors import Permanent
-from schemas.wire import CHUNK_HEADER, COUNTS_HEADER, decode_counts, decode_events
+from schemas.wire import (
+    CHUNK_HEADER,
+    CORRECTION_HEADER,
+    COUNTS_HEADER,
+    CorrectionLine,
+    decode_corrections,
+    decode_counts,
+    decode_events,
+)
 from stream_processors.batch import Batch, Chunk
 from stream_processors.ports import Record
 
 
 def decode_batch(records: Sequence[Record]) -> Batch:
-    """Decode each record; those that cannot be decoded go to `Batch.poison` as (partition, offset, why)."""
+    """Decode each record.
+
+    Corrections go to `Batch.corrections`; what cannot be decoded to `Batch.poison`, as (partition, offset, why).
+    """
     batch = Batch(chunks=[])
     for record in records:
         try:
-            batch.chunks.append(decode_chunk(record))
+            if CORRECTION_HEADER in record.headers:
+                batch.corrections.setdefault(record.partition, []).extend(_decode_correction(record))
+            else:
+                batch.chunks.append(decode_chunk(record))
         except Permanent as error:
             batch.poison.append((record.partition, record.offset, str(error)))
     return batch
+
+
+def _decode_correction(record: Record) -> list[CorrectionLine]:
+    try:
+        return decode_corrections(record.value)
+    except msgspec.DecodeError as error:
+        raise Permanent(f"partition {record.partition} offset {record.offset}: not a correction: {error}") from error
 
 
 def decode_chunk(record: Record) -> Chunk:

@@ -1,8 +1,9 @@
 """Exact deduplication by (tenant, event_id), telling a duplicate from a replay.
 
 A chunk that is read again after a crash brings ids that it brought itself: a replay, counted nowhere. An id that
-another chunk brought (or this chunk, earlier in it) is a duplicate: dropped and counted in the ledger under the chunk,
-so that the count, too, is the same however often the chunk is read.
+another chunk brought (or this chunk, earlier in it) is a duplicate: kept apart, and counted in the ledger under the
+chunk, so that the count, too, is the same however often the chunk is read. Ids of other partitions are unknown here:
+the same id under another user is found afterwards (`stream_processors.watch.conflicts`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from stream_processors.ids import IdIndex
 
 
 def deduplicate(batch: Batch, ids: Mapping[int, IdIndex]) -> None:
-    """Set `fresh`, `fresh_lines` and `own` of each chunk; add its `accepted` and `duplicate` ledger lines."""
+    """Set what of each chunk is fresh, own and duplicate; add its `accepted` and `duplicate` ledger lines."""
     _learn(batch, ids)
     for chunk in batch.chunks:
         _deduplicate_chunk(chunk, ids[chunk.partition], batch)
@@ -45,6 +46,7 @@ def _deduplicate_one_by_one(chunk: Chunk, index: IdIndex, batch: Batch) -> None:
     fresh: list[EventLine] = []
     own: list[EventLine] = []
     lines: list[bytes] = []
+    again: list[bytes] = []
     here: set[tuple[str, str]] = set()
     duplicates: Counter[tuple[str, int]] = Counter()
     for event, line in zip(chunk.events, chunk.value.splitlines(keepends=True), strict=True):
@@ -57,10 +59,12 @@ def _deduplicate_one_by_one(chunk: Chunk, index: IdIndex, batch: Batch) -> None:
             lines.append(line)
         elif origin != chunk.number or key in here:
             duplicates[event.tenant, int(event.received_at) // 60 * 60] += 1
+            again.append(line)
         else:
             own.append(event)
         here.add(key)
     chunk.fresh, chunk.fresh_lines, chunk.own = fresh, b"".join(lines), own
+    chunk.duplicate_lines = b"".join(again)
     batch.ledger.extend(
         LedgerLine(tenant, minute, "duplicate", "", chunk.number, n, 1) for (tenant, minute), n in duplicates.items()
     )

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from schemas.clock import Clock
 from stream_processors.batch import Batch
 from stream_processors.decode import decode_batch
@@ -113,20 +115,24 @@ class Processor:
                 self.states[partition] = state
 
     def _correct(self, batch: Batch) -> None:
-        """Count again what events were taken away from. Waits until all that was counted is stored, and can be read."""
+        """Count again what events were taken away from, and write it.
+
+        Waits until all that was counted is stored, and can be read. What was counted before gets lower versions.
+        """
         with self._lock:
             while self._unstored:
                 self._lock.wait()
         for partition, lines in batch.corrections.items():
             state, now = self.states[partition], self._clock.now()
+            found = self._recovery.recount(partition, lines, state.windows.oldest_hot(now))
             with self._lock:
-                oldest, version = state.windows.oldest_hot(now), state.windows.next_version(now)
-            found = self._recovery.recount(partition, lines, oldest, version)
-            with self._lock:
+                version = state.windows.next_version(now)
                 state.windows.replace(found.minutes, found.hot)
                 state.users.replace(found.keys, found.users)
-            batch.cells += found.cells
-            batch.users += [*found.users, *found.gone]
+                users = [msgspec.structs.replace(user, version=version) for user in (*found.users, *found.gone)]
+            cells = [msgspec.structs.replace(cell, version=version) for cell in found.cells]
+            self._recovery.store(cells, users)
+            batch.corrected += cells
 
     def _load_users(self, batch: Batch) -> None:
         missing: dict[int, set[UserKey]] = {}

@@ -6,14 +6,15 @@ again; older minutes and users that changed since the last checkpoint are recomp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 
 from schemas.clock import Clock
-from schemas.wire import WindowCell
+from schemas.wire import CorrectionLine, WindowCell, encode_lines
 from stream_processors.ids import IdIndex
 from stream_processors.ports import WarehousePort
 from stream_processors.sql import (
@@ -21,17 +22,33 @@ from stream_processors.sql import (
     WINDOW_KEY,
     Roles,
     moment,
+    pair_list,
     text,
     text_list,
     user_state_columns,
 )
 from stream_processors.state import PartitionState, shard_name
 from stream_processors.users import RoleTable, UserKey, Users, UserState
-from stream_processors.windows import CellKey, Windows
+from stream_processors.windows import CellKey, HotCell, Windows, cell_key
 
 ASK_AT_ONCE = 5000
 OVERLAP_SECONDS = 60.0
 """How far before the checkpoint recovery looks again: covers inserts that take long."""
+
+
+class Recount(NamedTuple):
+    """What minutes and users look like once events were taken away from them.
+
+    `cells`: rows of `windows`, zeros where nothing is left. `hot`: those that are counted in memory. `gone`: rows for
+    the users who have no event left, zeros too. Their versions are still to be set.
+    """
+
+    minutes: list[int]
+    keys: list[UserKey]
+    cells: list[WindowCell]
+    hot: list[HotCell]
+    users: list[UserState]
+    gone: list[UserState]
 
 
 class Recovery:
@@ -66,7 +83,7 @@ class Recovery:
         state = PartitionState(
             partition,
             self._partitions,
-            IdIndex(self.chunks_of, recent=self._recent_ids, stored=self._fingerprints(mine)),
+            IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=self._fingerprints(mine)),
             Windows(shard, hot_minutes=self._hot_minutes),
             Users(self._role_tables, most=self._users_in_memory),
         )
@@ -76,14 +93,17 @@ class Recovery:
         self._load_changed_users(state.users, mine, since)
         return state
 
-    def chunks_of(self, tenant: str, event_ids: Sequence[str]) -> dict[str, int]:
-        """The chunk that brought each of these ids, for those that are stored."""
+    def chunks_of(self, partition: int, tenant: str, event_ids: Sequence[str]) -> dict[str, int]:
+        """The chunk that brought each of these ids to the partition, for those that are stored, or were moved away."""
         found: dict[str, int] = {}
+        where = f"slot % {self._partitions} = {partition} AND tenant = {text(tenant)}"
         for start in range(0, len(event_ids), ASK_AT_ONCE):
             some = event_ids[start : start + ASK_AT_ONCE]
             rows = self._warehouse.query(
-                f"SELECT event_id, min(chunk) AS chunk FROM events WHERE tenant = {text(tenant)}"
-                f" AND event_id IN {text_list(some)} GROUP BY event_id"
+                "SELECT event_id, argMin(chunk, (gone, chunk)) AS chunk FROM ("
+                f"SELECT event_id, chunk, 0 AS gone FROM events WHERE {where} AND event_id IN {text_list(some)}"
+                f" UNION ALL SELECT event_id, chunk, 1 AS gone FROM conflicts WHERE {where} AND moved"
+                f" AND event_id IN {text_list(some)}) GROUP BY event_id"
             )
             found.update((str(row["event_id"]), int(row["chunk"])) for row in rows)
         return found
@@ -97,7 +117,7 @@ class Recovery:
         for tenant, user_ids in by_tenant.items():
             for start in range(0, len(user_ids), ASK_AT_ONCE):
                 rows = self._warehouse.query(
-                    f"SELECT {_STATE_COLUMNS} FROM user_state FINAL WHERE tenant = {text(tenant)}"
+                    f"SELECT {_STATE_COLUMNS} FROM user_state FINAL WHERE tenant = {text(tenant)} AND events > 0"
                     f" AND user_id IN {text_list(user_ids[start : start + ASK_AT_ONCE])}"
                 )
                 states.extend(map(_user_state, rows))
@@ -110,9 +130,7 @@ class Recovery:
         shard = shard_name(partition, self._partitions)
         rows = self._warehouse.query(
             f"SELECT {WINDOW_COLUMNS}, uniqExact(user_id) AS users FROM events FINAL"
-            f" WHERE slot % {self._partitions} = {partition} AND minute_at IN ({','.join(map(str, minutes))})"
-            f" AND timestamp >= toDateTime({min(minutes)}, 'UTC')"
-            f" AND timestamp < toDateTime({max(minutes) + 60}, 'UTC')"
+            f" WHERE slot % {self._partitions} = {partition} AND {_minutes_are(minutes)}"
             f" GROUP BY {WINDOW_KEY}"
         )
         return [
@@ -135,6 +153,44 @@ class Recovery:
             for row in rows
         ]
 
+    def recount(self, partition: int, lines: Sequence[CorrectionLine], oldest_hot: int) -> Recount:
+        """Minutes and users that events were taken away from, counted from what is stored now."""
+        minutes = sorted({line.minute for line in lines})
+        keys = sorted({(line.tenant, line.user_id) for line in lines})
+        hot = [minute for minute in minutes if minute >= oldest_hot]
+        mine = f"slot % {self._partitions} = {partition}"
+        cells = self.recompute(partition, minutes, 0)
+        users = self._recomputed_users(f"{mine} AND (tenant, user_id) IN {pair_list(keys)}")
+        left = {(state.tenant, state.user_id) for state in users}
+        return Recount(
+            minutes,
+            keys,
+            cells + self._emptied(shard_name(partition, self._partitions), minutes, cells),
+            list(self._hot_cells(f"{mine} AND {_minutes_are(hot)}")) if hot else [],
+            users,
+            [UserState(*key, 0.0, 0.0) for key in keys if key not in left],
+        )
+
+    def store(self, cells: Iterable[WindowCell], users: Iterable[UserState]) -> None:
+        """Write rows of `windows` and `user_state`."""
+        self._warehouse.insert_lines("windows", encode_lines(cells))
+        self._warehouse.insert_lines("user_state", encode_lines(users))
+
+    def _emptied(self, shard: str, minutes: Sequence[int], cells: Iterable[WindowCell]) -> list[WindowCell]:
+        """Rows of zeros for the cells of a shard that are written in `windows`, and that nothing is left of."""
+        rows = self._warehouse.query(
+            "SELECT tenant, toUnixTimestamp(minute) AS minute_at, event_type, subtype AS kind, campaign_id,"
+            f" creative_id, segment, channel FROM windows FINAL WHERE shard = {text(shard)} AND events > 0"
+            f" AND minute IN ({','.join(map(str, minutes))})"
+        )
+        left = {(cell.tenant, cell.minute, *cell_key(cell)) for cell in cells}
+        nothing = (shard, 0, 0, 0, 0, 0)  # events, users, amount, late, version
+        written: set[tuple[Any, ...]] = {
+            (row["tenant"], int(row["minute_at"]), *(row[name] for name in _CELL_KEY)) for row in rows
+        }
+        emptied: list[tuple[Any, ...]] = [(*key, *nothing) for key in written - left]
+        return [WindowCell(*fields) for fields in emptied]
+
     def _drop_foreign_windows(self) -> None:
         suffix = text(f"/{self._partitions}")
         if self._warehouse.query(f"SELECT 1 AS one FROM windows WHERE NOT endsWith(shard, {suffix}) LIMIT 1"):
@@ -144,7 +200,9 @@ class Recovery:
 
     def _fingerprints(self, mine: str) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         raw = self._warehouse.query_bytes(
-            f"SELECT xxHash64(concat(tenant, char(0), event_id)) FROM events WHERE {mine}", "RowBinary"
+            f"SELECT xxHash64(concat(tenant, char(0), event_id)) FROM events WHERE {mine} UNION ALL"
+            f" SELECT xxHash64(concat(tenant, char(0), event_id)) FROM conflicts WHERE {mine} AND moved",
+            "RowBinary",
         )
         return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
 
@@ -168,16 +226,8 @@ class Recovery:
     def _load_windows(self, windows: Windows, mine: str, since: float) -> None:
         now = self._clock.now()
         oldest = windows.oldest_hot(now)
-        rows = self._warehouse.query(
-            f"SELECT {WINDOW_COLUMNS}, groupUniqArray(user_id) AS users FROM events FINAL"
-            f" WHERE {mine} AND timestamp >= toDateTime({oldest}, 'UTC') GROUP BY {WINDOW_KEY}"
-        )
-        for row in rows:
-            key = tuple(
-                row[name] for name in ("event_type", "kind", "campaign_id", "creative_id", "segment", "channel")
-            )
-            sums = int(row["events"]), int(row["amount"]), int(row["late"])
-            windows.restore((row["tenant"], int(row["minute_at"])), cast(CellKey, key), row["users"], sums)
+        for cell in self._hot_cells(f"{mine} AND timestamp >= toDateTime({oldest}, 'UTC')"):
+            windows.restore(*cell)
         stale = self._warehouse.query(
             "SELECT DISTINCT toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
             f" WHERE {mine} AND inserted_at >= {moment(since)}"
@@ -185,13 +235,25 @@ class Recovery:
         )
         windows.mark_stale((int(row["minute_at"]) for row in stale), now)
 
-    def _load_changed_users(self, users: Users, mine: str, since: float) -> None:
+    def _hot_cells(self, where: str) -> Iterator[HotCell]:
         rows = self._warehouse.query(
-            f"SELECT {user_state_columns(self._roles)} FROM events AS e FINAL WHERE {mine} AND (tenant, user_id) IN"
-            f" (SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= {moment(since)})"
-            " GROUP BY tenant, user_id"
+            f"SELECT {WINDOW_COLUMNS}, groupUniqArray(user_id) AS users FROM events FINAL WHERE {where}"
+            f" GROUP BY {WINDOW_KEY}"
         )
-        users.restore(map(_user_state, rows))
+        for row in rows:
+            key = cast(CellKey, tuple(row[name] for name in _CELL_KEY))
+            sums = int(row["events"]), int(row["amount"]), int(row["late"])
+            yield (row["tenant"], int(row["minute_at"])), key, row["users"], sums
+
+    def _load_changed_users(self, users: Users, mine: str, since: float) -> None:
+        some = f"(SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= {moment(since)})"
+        users.restore(self._recomputed_users(f"{mine} AND (tenant, user_id) IN {some}"))
+
+    def _recomputed_users(self, where: str) -> list[UserState]:
+        rows = self._warehouse.query(
+            f"SELECT {user_state_columns(self._roles)} FROM events AS e FINAL WHERE {where} GROUP BY tenant, user_id"
+        )
+        return list(map(_user_state, rows))
 
 
 _CELL_KEY = ("event_type", "kind", "campaign_id", "creative_id", "segment", "channel")
@@ -201,6 +263,14 @@ _STATE_COLUMNS = """tenant, user_id, toFloat64(first_seen) AS first_seen, toFloa
         toFloat64(first_purchase_at) AS first_purchase_at, toFloat64(last_purchase_at) AS last_purchase_at,
         toFloat64(unsubscribed_at) AS unsubscribed_at, events, purchases, monetary_micros, sessions, delivered, opened,
         clicked, segment, toFloat64(segment_at) AS segment_at, version"""
+
+
+def _minutes_are(minutes: Sequence[int]) -> str:
+    """The condition on `minute_at`; by `timestamp` too, which has the index."""
+    return (
+        f"minute_at IN ({','.join(map(str, minutes))}) AND timestamp >= toDateTime({min(minutes)}, 'UTC')"
+        f" AND timestamp < toDateTime({max(minutes) + 60}, 'UTC')"
+    )
 
 
 def _user_state(row: Mapping[str, object]) -> UserState:

@@ -176,6 +176,12 @@ class Users:
         self.load(restored)
         self.touch(restored)
 
+    def replace(self, keys: Iterable[UserKey], states: Iterable[UserState]) -> None:
+        """Forget these users and put `states` in their place, as recomputed; nobody's is written any more as it was."""
+        for tenant, user_id in keys:
+            self._states.get(tenant, {}).pop(user_id, None)
+        self.restore(states)
+
     def add(self, tenant: str, events: Iterable[EventLine]) -> None:
         """Fold new events of a tenant. Call `missing` and `load` before, or users start from nothing."""
         changed, pack, table = self._changed, None, _NO_ROLES
@@ -200,7 +206,7 @@ class Users:
 
     def take_changed(self, version: int) -> list[UserState]:
         """The states that changed since the last call, absolute; they now count as used last."""
-        rows, self._changed = self._changed, []
+        rows, self._changed = list(filter(self._holds, self._changed)), []
         for state in rows:
             state.changed = False
             state.version = version
@@ -209,11 +215,14 @@ class Users:
         return rows
 
     def touch(self, states: Iterable[UserState]) -> None:
-        """Count these states as changed again, after they could not be written."""
+        """Count these states as changed again, after they could not be written; but not those replaced meanwhile."""
         for state in states:
-            if not state.changed:
+            if not state.changed and self._holds(state):
                 state.changed = True
                 self._changed.append(state)
+
+    def _holds(self, state: UserState) -> bool:
+        return self._states.get(state.tenant, {}).get(state.user_id) is state
 
     def shrink(self) -> int:
         """Let go of the states unused for longest, beyond the bound; returns how many. Unsaved ones stay."""

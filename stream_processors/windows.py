@@ -7,7 +7,7 @@ absolute for their shard, so writing one twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from schemas.wire import EventLine, WindowCell
 
@@ -16,6 +16,9 @@ CellKey = tuple[str, str, str, str, str, str]
 
 Place = tuple[str, int]
 """tenant, minute (Unix seconds)."""
+
+HotCell = tuple[Place, CellKey, Collection[str], tuple[int, int, int]]
+"""Place, key, distinct users; events, amount, late."""
 
 HOLDOUT = "holdout"
 """The sub-type under which deliveries to holdout members are counted: they were not shown anything."""
@@ -136,6 +139,14 @@ class Windows:
         cell.events, cell.amount_micros, cell.late = sums
         self._cells.setdefault(place, {})[key] = cell
         self._change(cell)
+
+    def replace(self, minutes: Collection[int], cells: Iterable[HotCell]) -> None:
+        """Forget what was counted in these minutes and put `cells` in its place, as recomputed."""
+        for place in [place for place in self._cells if place[1] in minutes]:
+            del self._cells[place]
+        self._changed = [cell for cell in self._changed if cell.place[1] not in minutes]
+        for cell in cells:
+            self.restore(*cell)
 
     def take_changed(self, now: float) -> list[WindowCell]:
         """The cells that changed since the last call, absolute; minutes that are no longer hot are let go after."""

@@ -1,0 +1,1 @@
+-- The reconciliation of the ledger: its statements come with it.
