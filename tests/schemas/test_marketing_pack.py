@@ -55,6 +55,7 @@ ADDED = {
     "consent_withdrawn",
     "alert_acknowledged",
     "alert_resolved",
+    "dead_letters_replayed",
     "recommendation_executed",
     "recommendation_dismissed",
 }
