@@ -21,6 +21,7 @@ from schemas.errors import Permanent, Retryable
 from schemas.keys import DEV_PACK, DEV_TENANT, KeyStore
 from schemas.taxonomy import Pack, validator
 from schemas.topics import EVENTS
+from schemas.wire import CORRECTION_HEADER
 
 KEY_ID: Final = "headrace"
 """The `key_id` that the system's own events carry."""
@@ -39,11 +40,13 @@ class Publisher:
         pack_of: Callable[[str], str],
         clock: Clock,
         partitions: int,
+        limits: GatewaySettings | None = None,
     ) -> None:
-        self._pack_of = pack_of
-        self._producer = KafkaProducer(kafka, ProducerSettings(), GatewaySettings().deadline_seconds)
+        limits = limits or GatewaySettings()
+        self.validators, self.pack_of, self.limits = validators, pack_of, limits
+        self._producer = KafkaProducer(kafka, ProducerSettings(), limits.deadline_seconds)
         found = self._producer.partitions(EVENTS, _ASK_SECONDS)
-        self._gateway = Gateway(validators, self._producer, clock, found or partitions, random_u32())
+        self._gateway = Gateway(validators, self._producer, clock, found or partitions, random_u32(), settings=limits)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher", daemon=True)
         self._thread.start()
@@ -59,9 +62,19 @@ class Publisher:
                     f" {first['field']}: {first['message']} ({first['reason']})"
                 )
 
-    def submit(self, tenant: str, events: Sequence[object], *, backfill: bool = False) -> Verdicts:
-        """The gateway's verdicts, waited for."""
-        call = self._gateway.submit(tenant, self._pack_of(tenant), KEY_ID, events, backfill=backfill)
+    def submit(
+        self,
+        tenant: str,
+        events: Sequence[object],
+        *,
+        backfill: bool = False,
+        pack: str = "",
+        key_id: str = KEY_ID,
+        receipts: Sequence[float] | None = None,
+    ) -> Verdicts:
+        """The gateway's verdicts, waited for. `pack`: that of the tenant's keys where it is empty."""
+        pack = pack or self.pack_of(tenant)
+        call = self._gateway.submit(tenant, pack, key_id, events, backfill=backfill, receipts=receipts)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     def close(self) -> None:
@@ -74,6 +87,14 @@ class Publisher:
 
 def make_publisher(settings: Settings, packs: Mapping[str, Pack], clock: Clock) -> Publisher:
     """A publisher that knows which pack a tenant speaks: the one that its keys name."""
+    validators = {name: validator(pack) for name, pack in packs.items()}
+    limits = settings.collector.gateway
+    kafka, partitions = settings.kafka.bootstrap, settings.kafka.partitions
+    return Publisher(kafka, validators, pack_finder(settings, clock), clock, partitions, limits)
+
+
+def pack_finder(settings: Settings, clock: Clock) -> Callable[[str], str]:
+    """A function that gives the pack of a tenant: the one that its keys name."""
     keys = KeyStore(settings.keys_path, clock, dev_keys=bool(settings.dev_keys))
 
     def pack_of(tenant: str) -> str:
@@ -84,24 +105,41 @@ def make_publisher(settings: Settings, packs: Mapping[str, Pack], clock: Clock) 
                 return key.pack
         return DEV_PACK
 
-    validators = {name: validator(pack) for name, pack in packs.items()}
-    return Publisher(settings.kafka.bootstrap, validators, pack_of, clock, settings.kafka.partitions)
+    return pack_of
 
 
 class Emitter:
-    """Produces internal records (window cells) and waits for Kafka."""
+    """Produces internal records (window cells, corrections) and waits for Kafka. Thread-safe."""
 
     def __init__(self, kafka: str, deadline: float = 10.0) -> None:
         self._producer = KafkaProducer(kafka, ProducerSettings(), deadline)
         self._deadline = deadline
+        self._lock = threading.Lock()
 
     def emit(self, topic: str, value: bytes) -> None:
         """Block until Kafka has the record's lines, cut into records under the size limit. Raises `Retryable`."""
+        self._emit(topic, 0, value, [])
+
+    def correct(self, partition: int, value: bytes) -> None:
+        """Put corrections among the events of a partition; blocks and raises likewise."""
+        self._emit(EVENTS, partition, value, [(CORRECTION_HEADER, b"1")])
+
+    def partitions(self) -> int:
+        """How many partitions events have; 0 without the topic. Raises `Retryable`."""
+        return self._producer.partitions(EVENTS, _ASK_SECONDS)
+
+    def _emit(self, topic: str, partition: int, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         problems: list[str] = []
-        for part in _cut(value):
-            self._producer.produce(topic, 0, part, [], lambda problem: problems.append(problem) if problem else None)
-        if self._producer.close(self._deadline) or problems:
-            raise Retryable(f"Kafka did not take a record of {topic}: {problems[0] if problems else 'time is up'}")
+
+        def delivered(problem: str) -> None:
+            if problem:
+                problems.append(problem)
+
+        with self._lock:
+            for part in _cut(value):
+                self._producer.produce(topic, partition, part, headers, delivered)
+            if self._producer.close(self._deadline) or problems:
+                raise Retryable(f"Kafka did not take a record of {topic}: {problems[0] if problems else 'time is up'}")
 
 
 def _cut(lines: bytes, most: int = 500_000) -> list[bytes]:

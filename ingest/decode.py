@@ -83,7 +83,7 @@ def decode_fast(body: bytes, *, lines: bool, limit: int) -> list[object] | None:
 def decode_carefully(body: bytes, *, lines: bool, limit: int) -> list[object]:
     """The events of any body, each read alone. Raises a Refusal: 400 when nothing is readable, 413 past `limit`."""
     body = body.removeprefix(_BOM)
-    events = [_read(part) for part in _parts(body, lines, limit)]
+    events = [read_event(part) for part in _parts(body, lines, limit)]
     first = next(iter(events), None)
     if isinstance(first, Faulty) and all(isinstance(e, Faulty) and e.reason is Reason.UNREADABLE_BODY for e in events):
         raise unreadable(f"The body is not readable: {first.message}.")
@@ -157,7 +157,8 @@ def _lines(body: bytes, limit: int) -> list[bytes]:
     return lines
 
 
-def _read(part: bytes) -> object:
+def read_event(part: bytes) -> object:
+    """The value of one event's bytes, or a `Faulty` that says why there is none."""
     try:
         return orjson.loads(part)
     except orjson.JSONDecodeError:
