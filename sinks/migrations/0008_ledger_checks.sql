@@ -1,1 +1,0 @@
--- The reconciliation of the ledger: its statements come with it.
