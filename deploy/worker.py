@@ -26,8 +26,14 @@ class _Sink:
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
 
-    def write(self, events: bytes, ledger: Sequence[LedgerLine], rejected: Sequence[RejectedLine]) -> None:
-        self._sink.write(EventBatch(events, ledger, rejected))
+    def write(
+        self,
+        events: bytes,
+        ledger: Sequence[LedgerLine],
+        rejected: Sequence[RejectedLine],
+        duplicates: bytes = b"",
+    ) -> None:
+        self._sink.write(EventBatch(events, ledger, rejected, duplicates))
 
 
 def run_worker(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """The event sink: what a worker hands over before it may acknowledge.
 
-Reads: one batch at a time. Writes: `events`, `rejected_events`, then `ledger`, in this order, so that no count stands
-for rows that are not there. Guarantee: when `write` returns, everything of the batch is stored; at least once, and
+Reads: one batch at a time. Writes: `events`, `duplicates`, `rejected_events`, then `ledger`, in this order, so that no
+count stands for rows that are not there. Guarantee: when `write` returns, everything of the batch is stored; at least once, and
 harmless when repeated (every table is Replacing, keyed by what the batch itself says). On failure: while the warehouse
 cannot take rows it waits and tries again, for ever, or until `stopping`; a line that the warehouse refuses becomes a
 dead letter with its bytes, and the rest of the batch is stored; a flood of such lines stops the worker instead.
@@ -37,11 +37,12 @@ class Inserts(Protocol):
 
 @dataclass(frozen=True)
 class EventBatch:
-    """`events`: newline-ended lines, as they came. `ledger`, `rejected`: rows of those tables."""
+    """`events`, `duplicates`: newline-ended lines, as they came. `ledger`, `rejected`: rows of those tables."""
 
     events: bytes = b""
     ledger: Sequence[LedgerLine] = ()
     rejected: Sequence[RejectedLine] = ()
+    duplicates: bytes = b""
 
 
 @dataclass
@@ -76,6 +77,7 @@ class EventSink:
         when it refuses our password or most lines of the batch, `Retryable` only after `stopping` turned true.
         """
         result = self._write_events(batch.events)
+        self._write_duplicates(batch.duplicates.splitlines(keepends=True))
         ledger = list(batch.ledger)
         if result.refused:
             ledger += count_refused(result.refused)
@@ -109,6 +111,19 @@ class EventSink:
         each = [line for line in lines.split(b"\n") if line.strip()]
         refused = self._bisect(each, total=len(each))
         return WriteResult(inserted=len(each) - len(refused), refused=refused)
+
+    def _write_duplicates(self, lines: Sequence[bytes]) -> None:
+        """Store what can be stored of them; the ledger counts the others, too."""
+        try:
+            if lines:
+                self._insert("duplicates", b"".join(lines))
+        except RowsRefused as error:
+            if len(lines) == 1:
+                log.error("the warehouse refused a duplicate with code %d; it is counted, and not kept", error.code)
+                return
+            middle = len(lines) // 2
+            self._write_duplicates(lines[:middle])
+            self._write_duplicates(lines[middle:])
 
     def _bisect(self, lines: Sequence[bytes], total: int) -> list[RejectedLine]:
         """Store what can be stored of `lines`, and return the others as dead letters."""

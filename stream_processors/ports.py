@@ -34,9 +34,15 @@ class WarehousePort(Protocol):
 
 
 class SinkPort(Protocol):
-    """Durable writes of the event path: events first, then ledger, then rejected. Retries passing faults for ever."""
+    """Durable writes of the event path: events, duplicates, rejected, then ledger. Retries passing faults for ever."""
 
-    def write(self, events: bytes, ledger: Sequence[LedgerLine], rejected: Sequence[RejectedLine]) -> None: ...
+    def write(
+        self,
+        events: bytes,
+        ledger: Sequence[LedgerLine],
+        rejected: Sequence[RejectedLine],
+        duplicates: bytes = b"",
+    ) -> None: ...
 
 
 class EmitPort(Protocol):

@@ -1,7 +1,7 @@
 """The worker: the handlers of the event path's topics, and the flush beside them.
 
-Reads `headrace.events`, `headrace.rejected`, `headrace.ledger`. Writes `events`, `rejected_events`, `ledger` before the
-offset moves, `windows`, `user_state`, `checkpoints` and `headrace.rollups` within a second after.
+Reads `headrace.events`, `headrace.rejected`, `headrace.ledger`. Writes `events`, `duplicates`, `rejected_events`,
+`ledger` before the offset moves, `windows`, `user_state`, `checkpoints` and `headrace.rollups` within a second after.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas import topics
 from schemas.clock import Clock
 from schemas.errors import Retryable
 from schemas.reasons import Reason
-from schemas.wire import CHUNK_HEADER, COUNTS_HEADER, LedgerLine, RejectedLine, decode_counts
+from schemas.wire import CHUNK_HEADER, COUNTS_HEADER, LedgerLine, RejectedLine, decode_counts, encode_lines
 from stream_processors.batch import Batch
 from stream_processors.flush import Flusher
 from stream_processors.metrics import WorkerMetrics
@@ -88,7 +88,10 @@ class Worker:
         rejected = [line for line in poison if line is not None]
 
         def store() -> None:
-            self._ports.sink.write(batch.lines(), batch.ledger, rejected)
+            self._ports.sink.write(batch.lines(), batch.ledger, rejected, batch.duplicates())
+            if batch.corrected:
+                corrected = encode_lines(batch.corrected)
+                self._retry("emit", lambda: self._ports.emit.emit(topics.ROLLUPS, corrected))
             self.processor.stored(batch)
             self._count(batch)
 

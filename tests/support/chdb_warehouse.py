@@ -63,10 +63,11 @@ class ChdbWarehouse:
         self._chdb.query(f"USE {self.database}")
         self._chdb.query(sql)
 
-    def write(self, events: bytes, ledger: Any, rejected: Any) -> None:
+    def write(self, events: bytes, ledger: Any, rejected: Any, duplicates: bytes = b"") -> None:
         """The sink port, straight."""
         from schemas.wire import encode_lines
 
         self.insert_lines("events", events)
+        self.insert_lines("duplicates", duplicates)
         self.insert_lines("ledger", encode_lines(ledger))
         self.insert_lines("rejected_events", encode_lines(rejected))
