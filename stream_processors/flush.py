@@ -15,7 +15,7 @@ from schemas.clock import Clock
 from schemas.wire import WindowCell, encode_lines
 from stream_processors.ports import WarehousePort
 from stream_processors.processor import Processor
-from stream_processors.recovery import Recovery
+from stream_processors.recovery import Recovery, checkpoint_name
 from stream_processors.state import PartitionState
 from stream_processors.users import UserState
 
@@ -46,6 +46,7 @@ class _Changes(NamedTuple):
     stale: list[int]
     covered: float
     version: int
+    epoch: int
 
 
 class Flusher:
@@ -73,6 +74,8 @@ class Flusher:
     def flush(self, *, everything: bool = False) -> int:
         """Flush every partition; returns the number of rows written. `everything`: user states, too, at once."""
         with_users = everything or self._clock.now() >= self._users_due
+        if with_users:
+            self._processor.follow_swap(self._recovery.epoch())
         ahead = self._ahead() if with_users else 0.0
         now = self._clock.now()
         changes = self._processor.snapshot(lambda state, since: _take(state, now, since, with_users, ahead))
@@ -98,7 +101,7 @@ class Flusher:
             self._emit(lines)
         self._warehouse.insert_lines("user_state", b"".join(one.user_lines for one in changes))
         if with_users and (cells or any(one.users for one in changes)):
-            rows = [CheckpointRow("processor", one.shard, one.covered, one.version) for one in changes]
+            rows = [CheckpointRow(checkpoint_name(one.epoch), one.shard, one.covered, one.version) for one in changes]
             self._warehouse.insert_lines("checkpoints", encode_lines(rows))
         return len(cells) + sum(len(one.users) for one in changes)
 
@@ -123,7 +126,9 @@ def _take(state: PartitionState, now: float, since: float, with_users: bool, ahe
     stale = state.windows.take_stale(now)
     waiting = state.windows.stale_since()
     covered = min(now, since) if waiting is None else min(now, since, waiting)
-    return _Changes(state.partition, state.shard, cells, users, encode_lines(users), stale, covered - ahead, version)
+    lines = encode_lines(users)
+    covered -= ahead
+    return _Changes(state.partition, state.shard, cells, users, lines, stale, covered, version, state.epoch)
 
 
 def _shrink(state: PartitionState) -> None:

@@ -102,11 +102,26 @@ class Processor:
         same events in another chunk would count twice.
         """
         with self._gate:
-            with self._lock:
-                while self._unstored:
-                    self._lock.wait()
-                self.states.clear()
+            self._forget()
             self._load_states(set(partitions))
+
+    def follow_swap(self, epoch: int) -> None:
+        """Load everything anew when the tables were exchanged for rebuilt ones since it was loaded.
+
+        What is remembered of users and minutes may follow older code; and what came in while the tables were rebuilt is
+        counted again, because the checkpoint was exchanged with them.
+        """
+        with self._gate:
+            if any(state.epoch != epoch for state in self.states.values()):
+                partitions = set(self.states)
+                self._forget()
+                self._load_states(partitions)
+
+    def _forget(self) -> None:
+        with self._lock:
+            while self._unstored:
+                self._lock.wait()
+            self.states.clear()
 
     def _load_states(self, partitions: set[int]) -> None:
         for partition in sorted(partitions - self.states.keys()):

@@ -36,6 +36,17 @@ OVERLAP_SECONDS = 60.0
 """How far before the checkpoint recovery looks again: covers inserts that take long."""
 
 
+SWAP = "swap"
+"""Name in `checkpoints` of the row that says when tables were exchanged for rebuilt ones (its version), and from which
+moment on they may lack what is stored."""
+
+
+def checkpoint_name(epoch: int) -> str:
+    """Under which name a worker that loaded its state in an epoch says how far it has flushed: a worker that has not
+    noticed the last swap yet must not say that the new tables are covered."""
+    return f"processor@{epoch}" if epoch else "processor"
+
+
 class Recount(NamedTuple):
     """What minutes and users look like once events were taken away from them.
 
@@ -80,15 +91,17 @@ class Recovery:
         mine = f"slot % {self._partitions} = {partition}"
         if partition == 0:
             self._drop_foreign_windows()
+        epoch = self.epoch()
         state = PartitionState(
             partition,
             self._partitions,
             IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=self._fingerprints(mine)),
             Windows(shard, hot_minutes=self._hot_minutes),
             Users(self._role_tables, most=self._users_in_memory),
+            epoch,
         )
         state.windows.go_on_after(self._last_version())
-        since = max(0.0, self._covered_until(shard) - OVERLAP_SECONDS)
+        since = max(0.0, self._covered_until(shard, epoch) - OVERLAP_SECONDS)
         self._load_windows(state.windows, mine, since)
         self._load_changed_users(state.users, mine, since)
         return state
@@ -206,10 +219,15 @@ class Recovery:
         )
         return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
 
-    def _covered_until(self, shard: str) -> float:
+    def epoch(self) -> int:
+        """The last swap of tables for rebuilt ones; 0 when there was none."""
+        return int(self._warehouse.query(f"SELECT max(version) AS at FROM checkpoints WHERE name = '{SWAP}'")[0]["at"])
+
+    def _covered_until(self, shard: str, epoch: int) -> float:
         rows = self._warehouse.query(
-            "SELECT toFloat64(argMax(covered_until, version)) AS at FROM checkpoints"
-            f" WHERE name = 'processor' AND shard = {text(shard)}"
+            f"SELECT toFloat64(argMax(covered_until, (name != '{SWAP}', version))) AS at FROM checkpoints"
+            f" WHERE (name = {text(checkpoint_name(epoch))} AND shard = {text(shard)})"
+            f" OR (name = '{SWAP}' AND version = {epoch})"
         )
         return float(rows[0]["at"]) if rows else 0.0
 

@@ -11,13 +11,17 @@ from stream_processors.windows import Windows
 
 @dataclass
 class PartitionState:
-    """Ids, windows and users of one partition out of `partitions`."""
+    """Ids, windows and users of one partition out of `partitions`.
+
+    `epoch`: the swap of tables (`deploy.replay`) after which it was loaded, 0 before any.
+    """
 
     partition: int
     partitions: int
     ids: IdIndex
     windows: Windows
     users: Users
+    epoch: int = 0
 
     @property
     def shard(self) -> str:
