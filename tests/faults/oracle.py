@@ -64,6 +64,11 @@ class Oracle:
         lost = len(answers.acknowledged - stored.keys())
         return Figures(len(answers.acknowledged), len(stored), lost, len(doubled), len(foreign))
 
+    def lost(self, traffic: Traffic, answers: Answers) -> set[int]:
+        """Numbers of the events that were acknowledged and are not stored; a tenant may have several streams here."""
+        stored, _, _ = self._stored(traffic)
+        return answers.acknowledged - stored.keys()
+
     def differences(self, traffic: Traffic, answers: Answers, *, ledger: bool = True) -> Differences:
         """By kind, the first few of each. `ledger`: whether received = accepted + rejected is held, too."""
         stored, doubled, foreign = self._stored(traffic)

@@ -308,6 +308,7 @@ class Pipeline:
                 "HEADRACE_WATCHER_COLLECTORS": ",".join(collectors),
                 "HEADRACE_WATCHER_CHURN_SECONDS": "3600",
                 "HEADRACE_WATCHER_OPERATOR_TENANT": "operator",
+                "HEADRACE_WORKER_USER_FLUSH_SECONDS": "1",
                 **{f"HEADRACE_{name}": value for name, value in self._more.items()},
             }
         )
