@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from deploy.kafka_lag import KafkaLag
 from deploy.parts import group_of
@@ -15,6 +15,7 @@ from deploy.settings import Settings
 from online_models.snapshots import SnapshotStore
 from schemas.alerting.channels import SHIPPED as SHIPPED_CHANNELS
 from schemas.alerting.channels import load_channels
+from schemas.alerting.readings import Reading
 from schemas.alerting.rules import SHIPPED as SHIPPED_RULES
 from schemas.alerting.rules import Rules, load_rules
 from schemas.clock import Clock, SystemClock, random_u32
@@ -31,6 +32,8 @@ from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.watch.churn_watch import ChurnWatch
 from stream_processors.watch.installation import Installation, InstallationPorts
+from stream_processors.watch.ledger_gauges import LedgerGauges
+from stream_processors.watch.reconcile import SIGNAL, Reconciler
 from stream_processors.watch.series import KINDS
 from stream_processors.watch.watcher import Watcher, WatcherPorts
 
@@ -55,7 +58,12 @@ def run_watcher(settings: Settings) -> None:
     )
     notifier = _make_notifier(settings, rules, clock)
     installation = _make_installation(settings, rules, clock, metrics)
-    ports = WatcherPorts(warehouse, publisher, notifier, clock, installation.readings)
+    reconciler = _make_reconciler(settings, rules, clock, metrics)
+
+    def readings() -> Sequence[Reading]:
+        return (*installation.readings(), *reconciler.readings())
+
+    ports = WatcherPorts(warehouse, publisher, notifier, clock, readings)
     watcher = Watcher(settings.watcher, rules, roles, ports, anomalies, metrics)
     stopping = threading.Event()
     churn = ChurnWatch(
@@ -70,7 +78,12 @@ def run_watcher(settings: Settings) -> None:
     )
     _patiently(lambda: notifier.recover(watcher.restore()), clock)
     routes = watcher.routes(settings.worker)
-    background = [*watcher.background(), *installation.background(), *churn.background()]
+    background = [
+        *watcher.background(),
+        *installation.background(),
+        *reconciler.background(),
+        *churn.background(),
+    ]
     try:
         run_app("watch", settings.worker, routes, background, clock, metrics, stopping)
     finally:
@@ -82,6 +95,12 @@ def _make_installation(settings: Settings, rules: Rules, clock: Clock, metrics: 
     lag = KafkaLag(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS, REJECTED), clock)
     ports = InstallationPorts(Warehouse(settings.warehouse), lag, Pages(), DataDisk(settings.data_dir), clock)
     return Installation(settings.watcher, rules, ports, metrics)
+
+
+def _make_reconciler(settings: Settings, rules: Rules, clock: Clock, metrics: WorkerMetrics) -> Reconciler:
+    windows = {window for signal, window, dimension in rules.needed() if (signal, dimension) == (SIGNAL, "tenant")}
+    gauges, seconds = LedgerGauges(metrics.registry), settings.watcher.reconcile_seconds
+    return Reconciler(Warehouse(settings.warehouse), windows, clock, gauges, seconds)
 
 
 def _make_notifier(settings: Settings, rules: Rules, clock: Clock) -> Notifier:

@@ -50,6 +50,9 @@ class WatcherSettings(BaseModel):
         15.0, gt=0, le=3600, description="Seconds between two looks for closed days and active users."
     )
     rescore_users: int = Field(500, ge=0, le=100_000, description="Users scored anew in one look, at most.")
+    reconcile_seconds: float = Field(
+        15.0, gt=0, le=600, description="Seconds between two rounds that check the ledger against what is stored."
+    )
     rules_file: Path | None = Field(None, description="YAML file of the alert rules; the shipped ones when not set.")
     channels_file: Path | None = Field(
         None, description="YAML file of the alert channels; the shipped ones when not set."

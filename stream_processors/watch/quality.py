@@ -11,13 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from schemas.alerting.readings import METRIC_PREFIX, Reading, subject_of
+from schemas.ledger import RECEIVED, RECOVERED
 from stream_processors.ports import WarehousePort
 from stream_processors.sql import Roles, moment, role_condition, text
 
 Needed = set[tuple[str, float, str]]
-
-SETTLE_SECONDS: Final = 30.0
-"""Minutes younger than this are not reconciled yet: their events may still be on the way."""
 
 _RATES: Final[Mapping[str, tuple[str, str]]] = {
     "validation_pass_rate_percent": ("accepted", "decided"),
@@ -69,30 +67,16 @@ class Quality:
         ]
 
     def _from_ledger(self, wanted: set[str], window: float, now: float) -> list[Reading]:
-        start, settled = now - window, now - SETTLE_SECONDS
+        start = now - window
         expected = [int(start - day * 86400) for day in range(1, 8)]
         ranges = " OR ".join(f"(minute >= {at} AND minute < {at + int(window)})" for at in expected)
         rows = self._warehouse.query(f"""
             SELECT tenant, {_stage("received", start)}, {_stage("accepted", start)}, {_stage("rejected", start)},
                 {_stage("duplicate", start)}, {_stage("late", start)}, {_stage("received", now - 86400, "day")},
-                sumIf(n, stage = 'received' AND ({ranges})) AS earlier,
-                uniqExactIf(toDate(minute), stage = 'received' AND ({ranges})) AS earlier_days,
-                {_stage("received", start, "settled_received", settled)},
-                {_stage("accepted", start, "settled_accepted", settled)},
-                {_stage("rejected", start, "settled_rejected", settled)},
-                {_stage("duplicate", start, "settled_duplicate", settled)},
-                {_stage("dead_letter", start, "settled_dead", settled)}
+                sumIf(n, {_of("received")} AND ({ranges})) AS earlier,
+                uniqExactIf(toDate(minute), {_of("received")} AND ({ranges})) AS earlier_days
             FROM ledger FINAL WHERE minute >= {min(expected)} AND tenant != '' GROUP BY tenant""")
-        stored = self._stored(start, settled) if "ledger_difference_events" in wanted else {}
-        return [reading for row in rows for reading in _ledger_readings(row, wanted, window, now, stored)]
-
-    def _stored(self, start: float, end: float) -> dict[str, int]:
-        first, last = int(start) // 60 * 60, int(end) // 60 * 60
-        rows = self._warehouse.query(
-            "SELECT tenant, count() AS n FROM events FINAL"
-            f" WHERE received_at >= {moment(first)} AND received_at < {moment(last)} GROUP BY tenant"
-        )
-        return {row["tenant"]: int(row["n"]) for row in rows}
+        return [reading for row in rows for reading in _ledger_readings(row, wanted, window, now)]
 
     def _freshness(self, window: float, now: float) -> list[Reading]:
         rows = self._warehouse.query(
@@ -155,26 +139,27 @@ class Quality:
         return {(row["tenant"], row["campaign"]): int(row["moved"]) for row in rows}
 
 
-_LEDGER_SIGNALS: Final = {*_RATES, "ingestion_rate_percent", "events_received", "ledger_difference_events"}
+_LEDGER_SIGNALS: Final = {*_RATES, "ingestion_rate_percent", "events_received"}
 _ROW_SHARES: Final = {
     "completeness_percent": "user_id != '' AND event_id != '' AND source != ''",
     "schema_compliance_percent": "extra = 0",
 }
 
 
-SLOW_SIGNALS: Final = frozenset({*_ROW_SHARES, "ledger_difference_events", f"{METRIC_PREFIX}budget_utilization"})
+SLOW_SIGNALS: Final = frozenset({*_ROW_SHARES, f"{METRIC_PREFIX}budget_utilization"})
 """Signals that read rows of `events`: asked less often than those of the ledger."""
 
 
-def _stage(stage: str, start: float, name: str = "", end: float | None = None) -> str:
-    before = "" if end is None else f" AND minute < {int(end) // 60 * 60}"
-    first = int(start) // 60 * 60
-    return f"sumIf(n, stage = {text(stage)} AND minute >= {first}{before}) AS {name or stage}"
+def _stage(stage: str, start: float, name: str = "") -> str:
+    return f"sumIf(n, {_of(stage)} AND minute >= {int(start) // 60 * 60}) AS {name or stage}"
 
 
-def _ledger_readings(
-    row: Mapping[str, Any], wanted: set[str], window: float, now: float, stored: Mapping[str, int]
-) -> list[Reading]:
+def _of(stage: str) -> str:
+    """The condition for a stage; what was recovered was received."""
+    return f"stage IN ({text(stage)}, {text(RECOVERED)})" if stage == RECEIVED else f"stage = {text(stage)}"
+
+
+def _ledger_readings(row: Mapping[str, Any], wanted: set[str], window: float, now: float) -> list[Reading]:
     counts = {name: int(value) for name, value in row.items() if name != "tenant"}
     counts["decided"] = counts["accepted"] + counts["rejected"]
     found = []
@@ -187,19 +172,7 @@ def _ledger_readings(
         expected = counts["earlier"] // counts["earlier_days"]
         value = 100 * counts["received"] / expected if expected else None
         found.append(_reading(row, "ingestion_rate_percent", window, value, expected, now))
-    if "ledger_difference_events" in wanted:
-        found.append(_difference(row, counts, stored.get(row["tenant"], 0), window, now))
     return found
-
-
-def _difference(row: Mapping[str, Any], counts: Mapping[str, int], stored: int, window: float, now: float) -> Reading:
-    lost = counts["settled_accepted"] - counts["settled_duplicate"] - counts["settled_dead"] - stored
-    undecided = counts["settled_received"] - counts["settled_accepted"] - counts["settled_rejected"]
-    value = abs(lost) + max(0, undecided)
-    evidence = {"accepted_minus_stored_minus_duplicates": lost, "received_minus_decided": undecided, "stored": stored}
-    return Reading(
-        row["tenant"], "ledger_difference_events", "", window, value, counts["settled_accepted"], now, evidence
-    )
 
 
 def _reading(
