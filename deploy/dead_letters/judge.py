@@ -123,11 +123,13 @@ class Judge:
         return line
 
     def _mended(self, data: bytes) -> bytes:
-        """The bytes after the patch. What cannot be read as a JSON object is mended by `raw` alone."""
+        """The bytes after the patch. What cannot be read as a JSON object is mended by `raw` alone, which sees bytes
+        that are no UTF-8 as listings show them (`\\xe9`)."""
         if not self.patch.patch:
             return data
-        text = data.decode("utf-8", "surrogateescape")
-        data = self.patch.on_text(text).encode("utf-8", "surrogateescape")
+        text = data.decode("utf-8", "backslashreplace")
+        if (mended := self.patch.on_text(text)) != text:
+            data = mended.encode("utf-8", "replace")
         try:
             event = lenient(data)
             if not isinstance(event, dict):
