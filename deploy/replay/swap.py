@@ -4,7 +4,7 @@ One statement exchanges all of them (`EXCHANGE TABLES a AND b, …`), each atomi
 beforehand. With `windows` or `user_state` goes `checkpoints`, in which one row says that a swap took place and from
 which moment on events may be missing in the new tables. A worker that sees it (within seconds, or when it starts)
 forgets what it remembers and recomputes all that changed since that moment from the stored events, exactly as after a
-crash. So nothing is lost that came in while the replay ran, and nothing that a worker remembered from before comes back.
+crash. So nothing is lost that came in while the replay ran, and nothing comes back that a worker remembered.
 
 On failure: a plan with the identities of the tables stands in the replay's database before the exchange begins. The
 next `headrace replay` finishes what it says when any table was exchanged, and forgets it when none was.

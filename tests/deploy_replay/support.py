@@ -62,7 +62,7 @@ def make_worker(settings: Settings, clock: Clock, roles: Mapping[str, Roles] = R
 def traffic(count: int, seed: int = SEED) -> list[Record]:
     """Shuffled, duplicated and late events of two tenants."""
     rng = random.Random(seed)
-    made: Chunks = chunks(lines(count, rng), rng)
+    made: Chunks = chunks(lines(count, rng), rng, most=40)
     return records(made)
 
 

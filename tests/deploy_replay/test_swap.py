@@ -50,6 +50,7 @@ def _quiet(worker: Worker, clock: ManualClock) -> None:
 def test_changed_code_is_swapped_in_while_a_worker_writes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock(time.time())
     some = traffic(1_200)
+    assert len(some) > 50
     worker = make_worker(settings, clock, OTHER)
     old = make_worker(settings, clock)
     run(old, some[: len(some) // 2])
@@ -61,6 +62,7 @@ def test_changed_code_is_swapped_in_while_a_worker_writes(settings: Settings, mo
         for step in (lambda: None, lambda: prepare(swap)):
             step()
             run(worker, next(parts))
+            clock.advance(30)
             worker.flush(everything=True)
 
     prepare = Swap.prepare
