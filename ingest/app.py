@@ -50,7 +50,7 @@ def create_app(collector: Collector, clock: Clock) -> App:
         Route("GET", "/metrics", health.metrics),
     )
     paths = {route.path for route in routes}
-    router = Router(routes, collector.settings.retry_after_seconds, answered)
+    router = Router(routes, collector.patience, answered)
 
     async def app(scope: Mapping[str, Any], receive_message: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -63,6 +63,7 @@ def create_app(collector: Collector, clock: Clock) -> App:
 
 async def _live(collector: Collector, receive_message: Receive, send: Send) -> None:
     await receive_message()
+    collector.gateway.start()
     await send({"type": "lifespan.startup.complete"})
     await receive_message()
     try:

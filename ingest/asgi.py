@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from ingest.refusals import Overloaded, Refusal
+from ingest.refusals import Overloaded, Patience, Refusal
 from schemas.errors import Retryable
 
 Message = MutableMapping[str, Any]
@@ -99,11 +99,11 @@ def error_response(refusal: Refusal) -> Response:
 class Router:
     """An ASGI application over a list of routes. No exception leaves it: the unforeseen is logged, and answered 500."""
 
-    def __init__(self, routes: Sequence[Route], retry_after: int, answered: Answer) -> None:
+    def __init__(self, routes: Sequence[Route], patience: Patience, answered: Answer) -> None:
         self._routes: dict[str, dict[str, Handler]] = {}
         for route in routes:
             self._routes.setdefault(route.path, {})[route.method] = route.handler
-        self._retry_after, self._answered = retry_after, answered
+        self._patience, self._answered = patience, answered
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -140,7 +140,7 @@ class Router:
     def _later(self, status: int, code: str, error: Exception) -> Refusal:
         text = str(error)
         message = f"{text[:1].upper()}{text[1:]}."
-        return Refusal(status, code, message, retry_after=self._retry_after)
+        return Refusal(status, code, message, retry_after=self._patience.seconds(error))
 
 
 async def _send(response: Response, request: Request, send: Send) -> None:

@@ -1,17 +1,20 @@
-"""The courier: lines in, chunks in Kafka, tickets resolved. It gathers, numbers, produces, and counts what arrived.
+"""The courier: lines in, chunks in Kafka, tickets resolved. It gathers, numbers, hands over, and counts what arrived.
 
-Runs on one event loop; the producer's callbacks run there too, inside `poll`. Chunk ids are `boot << 32 | number`.
+A chunk has arrived when Kafka acknowledged it, or when it is in the spool (`ingest.outlet`).
+Runs on one event loop; the outlet's callbacks run there too. Chunk ids are `boot << 32 | number`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from ingest.gather import Chunk, Gatherer, Group, Ticket
+from ingest.gather import Chunk, Gatherer, Group, Ticket, size_of
 from ingest.ledger import Received
 from ingest.metrics import CollectorMetrics
+from ingest.outlet import Outlet
 from ingest.producer import ChunkProducer
+from ingest.refusals import Overloaded
 from ingest.settings import GatewaySettings
 from schemas.clock import Clock
 from schemas.errors import Retryable
@@ -24,20 +27,30 @@ class Courier:
     """Carries groups of lines to Kafka. `boot` (32 bits) names this incarnation of the process."""
 
     def __init__(
-        self, producer: ChunkProducer, clock: Clock, boot: int, settings: GatewaySettings, metrics: CollectorMetrics
+        self,
+        producer: ChunkProducer,
+        outlet: Outlet,
+        clock: Clock,
+        boot: int,
+        settings: GatewaySettings,
+        metrics: CollectorMetrics,
     ) -> None:
-        self._producer, self._clock, self._boot = producer, clock, boot
+        self._producer, self._outlet, self._clock, self._boot = producer, outlet, clock, boot
         self._settings, self._metrics = settings, metrics
         self._gatherer = Gatherer(self._send, settings.chunk_events, settings.chunk_bytes)
         self._received = Received(boot)
-        self._sequence = self._in_flight = 0
+        self._sequence = self._in_flight = self._bytes = 0
         self._flush_due = self._poll_due = False
         self._idle = asyncio.Event()
         self._ledger_task: asyncio.Task[None] | None = None
 
-    async def carry(self, groups: Iterable[Group]) -> None:
-        """Return when Kafka has all lines; raises Retryable when it does not take them before the deadline."""
-        self._start()
+    async def carry(self, groups: Sequence[Group]) -> None:
+        """Return when Kafka has all lines; raises Retryable when it does not take them before the deadline.
+
+        Raises Overloaded, with nothing handed over, when they would not fit with what is waiting already.
+        """
+        self.start()
+        self._make_room(groups)
         ticket = Ticket(asyncio.get_running_loop())
         for group in groups:
             self._gatherer.add(group, ticket)
@@ -54,6 +67,12 @@ class Courier:
         """A partition for lines that may go anywhere; they take turns."""
         return self._sequence % partitions
 
+    def start(self) -> None:
+        """Begin the work in the background, on the running event loop. May be called again."""
+        self._outlet.start()
+        if self._ledger_task is None:
+            self._ledger_task = asyncio.get_running_loop().create_task(self._publish_regularly())
+
     async def close(self) -> None:
         """Hand everything over and publish the last counts; gives up after `drain_seconds`."""
         if self._ledger_task is not None:
@@ -65,13 +84,23 @@ class Courier:
                 await self._settle()
                 self._publish_counts()
                 await self._settle()
+                await self._outlet.drained()
         except TimeoutError:
             self._publish_counts()
+        await self._outlet.close()
         self._producer.close(1.0)
 
-    def _start(self) -> None:
-        if self._ledger_task is None:
-            self._ledger_task = asyncio.get_running_loop().create_task(self._publish_regularly())
+    def _make_room(self, groups: Sequence[Group]) -> None:
+        """Hold what these lines need until their chunks have arrived. The outlet has room for all that is held."""
+        limit = self._settings
+        size = sum(size_of(group.lines) for group in groups)
+        lines = sum(len(group.lines) for group in groups)
+        chunks = len(groups) + size // limit.chunk_bytes + lines // limit.chunk_events
+        if self._in_flight + chunks > limit.pending_chunks:
+            raise Overloaded(f"{self._in_flight} chunks are waiting for Kafka; come back in a moment")
+        if self._bytes + size > limit.pending_bytes:
+            raise Overloaded(f"{self._bytes} bytes are waiting for Kafka; come back in a moment")
+        self._bytes += size
 
     def _schedule_flush(self) -> None:
         """Nothing on the way: send at the end of this turn of the loop. Else gather for a few milliseconds."""
@@ -97,11 +126,12 @@ class Courier:
 
         def delivered(error: str) -> None:
             self._landed()
+            self._bytes -= chunk.size
             self._settle_chunk(chunk, sequence, error, self._clock.monotonic() - sent)
 
         self._in_flight += 1
         try:
-            self._producer.produce(chunk.topic, chunk.partition, value, chunk.headers(chunk_id), delivered)
+            self._outlet.produce(chunk.topic, chunk.partition, value, chunk.headers(chunk_id), delivered)
         except Retryable as error:
             delivered(str(error))
             return
@@ -127,7 +157,7 @@ class Courier:
 
     def _poll(self) -> None:
         self._poll_due = False
-        self._producer.poll()
+        self._outlet.poll()
         if self._in_flight:
             self._schedule_poll()
 
@@ -161,7 +191,7 @@ class Courier:
 
         self._in_flight += 1
         try:
-            self._producer.produce(LEDGER, 0, lines, [], delivered)
+            self._outlet.produce(LEDGER, 0, lines, [], delivered)
         except Retryable as error:
             delivered(str(error))
             return

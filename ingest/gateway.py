@@ -2,10 +2,11 @@
 
 Reads: parsed events. Writes: chunks to `headrace.events` and `headrace.rejected`, counts to `headrace.ledger`.
 Guarantee: `submit` returns after Kafka acknowledged every chunk that carries an event of the call, accepted or
-rejected. On failure it raises `Retryable`. Then none of the events is stored, or some, or all: a call spreads over
-several partitions, and without transactions nothing undoes the chunks that arrived. Whoever called must send the same
-events with the same ids again; deduplication downstream makes that effectively once. A chunk that was on the wire when
-the deadline passed may still be stored later, and its events then count as received.
+rejected; or, where there is a spool, after the chunk is on its disk. On failure it raises `Retryable`. `Overloaded` and
+`Unavailable` mean that nothing was stored. After a deadline none of the events is stored, or some, or all: a call
+spreads over several partitions, and without transactions nothing undoes the chunks that arrived. Whoever called must
+send the same events with the same ids again; deduplication downstream makes that effectively once. A chunk that was on
+the wire when the deadline passed may still be stored later, and its events then count as received.
 
 A gateway belongs to one event loop and is not thread-safe.
 """
@@ -21,6 +22,7 @@ from ingest.courier import Courier
 from ingest.decode import printable
 from ingest.gather import Group
 from ingest.metrics import CollectorMetrics
+from ingest.outlet import Outlet
 from ingest.path import EVENT_PATH
 from ingest.producer import ChunkProducer
 from ingest.refusals import Overloaded
@@ -66,13 +68,29 @@ class Gateway:
         *,
         settings: GatewaySettings | None = None,
         metrics: CollectorMetrics | None = None,
+        outlet: Outlet | None = None,
     ) -> None:
-        self.validators, self.partitions = validators, partitions
+        """`outlet`: how chunks leave, over the same producer; by default straight to Kafka."""
+        self.validators = validators
         self.metrics = metrics or CollectorMetrics()
         self.pending = 0
         self._clock, self._settings = clock, settings or GatewaySettings()
-        self._courier = Courier(producer, clock, boot, self._settings, self.metrics)
+        self.outlet = outlet or Outlet(producer, clock, self._settings, self.metrics, partitions)
+        self._courier = Courier(producer, self.outlet, clock, boot, self._settings, self.metrics)
         self._closing = False
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the event topics, as Kafka said when it was last asked."""
+        return self.outlet.partitions
+
+    def start(self) -> None:
+        """Begin the work in the background, on the running event loop; the first `submit` does, too."""
+        self._courier.start()
+
+    def refuse_early(self) -> None:
+        """Raises Retryable when a request would be refused whatever it holds, so that nobody reads its body."""
+        self.outlet.refuse()
 
     async def submit(
         self,
@@ -102,7 +120,7 @@ class Gateway:
                     await asyncio.sleep(0)
                 outcome.judge(start, events[start : start + _SLICE])
             if events:
-                await self._courier.carry(outcome.groups(self._courier.any_partition(self.partitions)))
+                await self._courier.carry(list(outcome.groups(self._courier.any_partition(self.partitions))))
         finally:
             self.pending -= len(events)
         accepted = len(events) - len(outcome.verdicts)
@@ -119,6 +137,7 @@ class Gateway:
             raise Retryable("this process is shutting down; send the same events again")
         if self.pending + count > self._settings.pending_events:
             raise Overloaded(f"{self.pending} events are waiting for Kafka; come back in a moment")
+        self.outlet.admit()
 
     def _origin(self, tenant: str, pack: str, key_id: str, backfill: bool, weigh: bool) -> Origin:
         validator = self.validators.get(pack)

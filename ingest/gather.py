@@ -57,6 +57,11 @@ class Group(NamedTuple):
     key: CountKey
 
 
+def size_of(lines: Sequence[bytes]) -> int:
+    """Bytes of lines in a sealed chunk, an upper bound."""
+    return sum(map(len, lines)) + len(lines) * _CHUNK_FIELD_BYTES
+
+
 class Chunk:
     """Lines for one partition, still open. `size`: bytes of the value once sealed, an upper bound."""
 

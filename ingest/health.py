@@ -31,14 +31,20 @@ class Health:
         return json_response(200, {"status": "live"})
 
     async def ready(self, _: Request) -> Response:
-        """200 when Kafka answers and has the event topic, else 503 that says what is missing."""
+        """200 when events are taken: Kafka answers and has the event topic, or the spool takes them. Else 503, and why.
+
+        While chunks go to the spool the status says so, with how many wait there.
+        """
+        outlet = self._collector.gateway.outlet
+        if outlet.spooling and not outlet.problem:
+            return json_response(200, {"status": "spooling", **outlet.waiting()})
         async with self._asking:
             if self._clock.monotonic() - self._asked >= _FRESH_SECONDS:
                 self._problem = await asyncio.to_thread(self._ask)
                 self._asked = self._clock.monotonic()
-        if self._problem:
-            retry_after = self._collector.settings.retry_after_seconds
-            raise Refusal(503, "not_ready", self._problem, retry_after=retry_after)
+        problem = self._problem or (f"{outlet.problem}." if outlet.problem else "")
+        if problem:
+            raise Refusal(503, "not_ready", problem, retry_after=self._collector.settings.retry_after_seconds)
         return json_response(200, {"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:

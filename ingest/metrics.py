@@ -35,6 +35,15 @@ class CollectorMetrics:
         self._chunk_events = Histogram(f"{_PREFIX}_chunk_events", "Events in a chunk.", buckets=_EVENTS, registry=r)
         self._chunk_bytes = Histogram(f"{_PREFIX}_chunk_bytes", "Bytes of a chunk.", buckets=_BYTES, registry=r)
 
+        self._spooled = Counter(f"{_PREFIX}_spool_chunks_written", "Chunks written to the spool.", registry=r)
+        self._drained = Counter(f"{_PREFIX}_spool_chunks_drained", "Chunks of the spool that Kafka took.", registry=r)
+        self.spool_chunks = Gauge(f"{_PREFIX}_spool_chunks", "Chunks that wait in the spool for Kafka.", registry=r)
+        self.spool_bytes = Gauge(f"{_PREFIX}_spool_bytes", "Bytes of the spool on disk.", registry=r)
+        self.spool_age = Gauge(
+            f"{_PREFIX}_spool_oldest_seconds", "How long the oldest of them has waited, at most.", registry=r
+        )
+        self.kafka_away = Gauge(f"{_PREFIX}_kafka_away", "1 while Kafka takes no chunks, else 0.", registry=r)
+
     def verdicts(self, tenant: str, accepted: int, rejected: Mapping[str, int]) -> None:
         """Count the events of a request that is stored; `rejected` by reason."""
         label = self._label(tenant)
@@ -63,6 +72,14 @@ class CollectorMetrics:
     def failed(self) -> None:
         """Count a chunk that was not acknowledged."""
         self._failed.inc()
+
+    def spooled(self) -> None:
+        """Count a chunk that is in the spool."""
+        self._spooled.inc()
+
+    def drained(self) -> None:
+        """Count a chunk of the spool that Kafka has acknowledged."""
+        self._drained.inc()
 
     def text(self) -> bytes:
         """Everything in the Prometheus text format."""

@@ -34,6 +34,7 @@ async def receive(request: Request, collector: Collector) -> Verdicts:
     """One request, from its headers to Kafka's acknowledgement. Raises Refusal or Retryable, then nobody was served."""
     settings = collector.settings
     key = authenticate(collector.keys, request.headers, collector.packs)
+    collector.gateway.refuse_early()
     with collector.admission.enter() as room:
         sent = await read_body(request, room, settings.body_bytes, settings.body_seconds)
         body = inflate(sent, request.header(b"content-encoding"), settings.inflated_bytes)

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from ingest.refusals import Overloaded
 from ingest.settings import ProducerSettings
 from schemas.clock import Clock, SystemClock
 from schemas.errors import Retryable
@@ -34,7 +35,7 @@ class ChunkProducer(Protocol):
     def produce(
         self, topic: str, partition: int, value: bytes, headers: list[tuple[str, bytes]], delivered: Delivered
     ) -> None:
-        """Queue a record; raises Retryable when the queue is full."""
+        """Queue a record; raises Overloaded when the queue is full, Retryable when the record is refused."""
         ...
 
     def poll(self) -> None:
@@ -50,8 +51,16 @@ class ChunkProducer(Protocol):
         ...
 
 
+class RecallingProducer(ChunkProducer, Protocol):
+    """A producer that what it holds can be taken back from, to be sent another way."""
+
+    def abandon(self) -> None:
+        """Give up all that is queued or on its way: the callbacks come now, with an error."""
+        ...
+
+
 class KafkaProducer:
-    """`ChunkProducer` over librdkafka. `deadline`: seconds after which an unsent record is given up."""
+    """`RecallingProducer` over librdkafka. `deadline`: seconds after which an unsent record is given up; 0: never."""
 
     def __init__(
         self, servers: str, settings: ProducerSettings, deadline: float, *, clock: Clock | None = None
@@ -89,13 +98,16 @@ class KafkaProducer:
         try:
             self._producer.produce(topic, value, partition=partition, headers=headers, on_delivery=report)
         except BufferError as error:
-            raise Retryable("Kafka is not taking events fast enough; the producer's queue is full") from error
+            raise Overloaded("Kafka is not taking events fast enough; the producer's queue is full") from error
         except KafkaException as error:
             self._renew_after(error)
             raise Retryable(f"Kafka refused a chunk: {error}") from error
 
     def poll(self) -> None:
         self._producer.poll(0)
+
+    def abandon(self) -> None:
+        self._renew("what it holds is sent another way")
 
     def partitions(self, topic: str, timeout: float) -> int:
         try:

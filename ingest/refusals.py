@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from schemas.errors import HeadraceError, Retryable
 
 
@@ -19,6 +21,31 @@ class Refusal(HeadraceError):
 
 class Overloaded(Retryable):
     """More is waiting than the limits allow: come back after a moment."""
+
+
+class Unavailable(Retryable):
+    """Kafka has taken nothing for `silent_seconds`, and there is nowhere else to put events."""
+
+    def __init__(self, message: str, silent_seconds: float) -> None:
+        super().__init__(message)
+        self.silent_seconds = silent_seconds
+
+
+class Patience:
+    """How long a client is asked to wait, in whole seconds, with chance in it so that not all come back at once.
+
+    Overloaded: once to twice `least`. Kafka away: also a tenth to a fifth of the time that it has been away, at most
+    `most`.
+    """
+
+    def __init__(self, least: int, most: int, random: Random) -> None:
+        self._least, self._most, self._random = least, most, random
+
+    def seconds(self, error: Exception) -> int:
+        """What `Retry-After` says for this error."""
+        silent = error.silent_seconds if isinstance(error, Unavailable) else 0.0
+        wait = max(float(self._least), min(silent / 10, self._most / 2))
+        return round(wait + wait * self._random.random())
 
 
 def unreadable(message: str) -> Refusal:

@@ -17,8 +17,10 @@ from ingest.app import create_app
 from ingest.collector import Collector
 from ingest.gateway import Gateway
 from ingest.metrics import CollectorMetrics
-from ingest.producer import ChunkProducer, KafkaProducer
+from ingest.producer import ChunkProducer, KafkaProducer, RecallingProducer
 from ingest.settings import CollectorSettings
+from ingest.spool.outlet import SpoolingOutlet
+from ingest.spool.store import Spool
 from ingest.steps import Validator
 from schemas.clock import Clock, random_u32
 from schemas.errors import ConfigError, Fatal, Retryable
@@ -34,13 +36,15 @@ def serve(
 ) -> None:
     """Run a collector until SIGTERM or SIGINT (blocks; call it on the main thread).
 
-    `kafka`: bootstrap servers, `host:port` with commas between. Starts also while Kafka is away, and answers 503 then.
-    Raises ConfigError for keys of packs that are not loaded, Fatal when the port is taken.
+    `kafka`: bootstrap servers, `host:port` with commas between. Starts also while Kafka is away; then it answers 503
+    or fills the spool. Raises ConfigError for keys of packs that are not loaded, Fatal when port or spool are taken.
     """
     _check_packs(keys, validators)
-    producer = KafkaProducer(kafka, settings.producer, settings.gateway.deadline_seconds)
+    spool = Spool(settings.spool.dir, settings.spool, clock) if settings.spool.dir else None
+    # What the spool could take instead is never given up by the producer, and so stays in order.
+    producer = KafkaProducer(kafka, settings.producer, 0 if spool else settings.gateway.deadline_seconds)
     partitions = _partitions(producer, settings.gateway.partitions)
-    collector = build(settings, validators, keys, clock, producer, partitions)
+    collector = build(settings, validators, keys, clock, producer, partitions, spool)
     run(collector, clock, listen(settings))
 
 
@@ -49,12 +53,16 @@ def build(
     validators: Mapping[str, Validator],
     keys: KeyStore,
     clock: Clock,
-    producer: ChunkProducer,
+    producer: RecallingProducer,
     partitions: int,
+    spool: Spool | None = None,
 ) -> Collector:
-    """The parts of a collector over any producer."""
-    metrics = CollectorMetrics(settings.metric_tenants)
-    gateway = Gateway(validators, producer, clock, partitions, random_u32(), settings=settings.gateway, metrics=metrics)
+    """The parts of a collector over any producer. With a `spool` it must be one that gives nothing up by itself."""
+    metrics, limits = CollectorMetrics(settings.metric_tenants), settings.gateway
+    outlet = SpoolingOutlet(producer, clock, limits, metrics, partitions, spool) if spool else None
+    gateway = Gateway(
+        validators, producer, clock, partitions, random_u32(), settings=limits, metrics=metrics, outlet=outlet
+    )
     return Collector(settings, keys, gateway, producer)
 
 

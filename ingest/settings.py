@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 KIB = 1024
@@ -27,6 +29,19 @@ class GatewaySettings(BaseModel):
     pending_events: int = Field(
         100_000, ge=1, description="Events waiting for Kafka, at most; beyond it requests are answered with 429."
     )
+    pending_bytes: int = Field(
+        48 * MIB, ge=1024, description="Bytes of events waiting for Kafka, at most; beyond it 429, nothing stored."
+    )
+    pending_chunks: int = Field(
+        16_000, ge=1, description="Chunks waiting for Kafka, at most; beyond it 429, nothing stored."
+    )
+    away_seconds: float = Field(
+        3.0,
+        gt=0,
+        le=60,
+        description="Seconds without an acknowledgement after which Kafka counts as away: 503 at once, or the spool.",
+    )
+    probe_seconds: float = Field(1.0, gt=0, le=60, description="Seconds between two questions whether Kafka is back.")
     event_bytes: int = Field(
         64 * KIB, ge=256, le=128 * KIB, description="Bytes of one event as compact JSON, at most; larger is rejected."
     )
@@ -44,6 +59,20 @@ class ProducerSettings(BaseModel):
     linger_ms: float = Field(1.0, ge=0, le=1000, description="Milliseconds librdkafka waits for more chunks.")
     queue_messages: int = Field(20_000, ge=10, description="Chunks in the producer's queue, at most.")
     queue_kib: int = Field(64 * KIB, ge=1024, description="KiB in the producer's queue, at most.")
+
+
+class SpoolSettings(BaseModel):
+    """The collector's own disk, for chunks that Kafka does not take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dir: Path | None = Field(
+        None, description="Folder of the spool, one for each collector; none when not set. `up` has one by default."
+    )
+    bytes: int = Field(1024 * MIB, ge=MIB, description="Bytes of the spool on disk, at most; beyond it 503 again.")
+    segment_bytes: int = Field(
+        16 * MIB, ge=64 * KIB, description="Bytes of one file of the spool; space is given back file by file."
+    )
 
 
 class CollectorSettings(BaseModel):
@@ -67,10 +96,16 @@ class CollectorSettings(BaseModel):
     head_bytes: int = Field(64 * KIB, ge=1024, description="Bytes of request line and headers, at most (else 400).")
     keep_alive_seconds: int = Field(75, ge=1, description="Seconds an idle connection stays open.")
     shutdown_seconds: int = Field(10, ge=1, description="Seconds that running requests have to finish at shutdown.")
-    retry_after_seconds: int = Field(1, ge=1, le=3600, description="What Retry-After says with 429 and 503.")
+    retry_after_seconds: int = Field(
+        1, ge=1, le=3600, description="What Retry-After says at least with 429 and 503; up to twice that, by chance."
+    )
+    retry_after_most_seconds: int = Field(
+        60, ge=2, le=7200, description="What Retry-After says at most: it grows while Kafka is away."
+    )
     metric_tenants: int = Field(100, ge=0, description="Tenants with own metric labels; the others count as 'other'.")
     gateway: GatewaySettings = GatewaySettings()
     producer: ProducerSettings = ProducerSettings()
+    spool: SpoolSettings = SpoolSettings()
 
     @model_validator(mode="after")
     def _limits_fit(self) -> CollectorSettings:
@@ -83,5 +118,20 @@ class CollectorSettings(BaseModel):
             raise ValueError(
                 f"gateway.pending_events ({self.gateway.pending_events}) is below batch_events ({self.batch_events}): "
                 "the largest allowed batch could never be taken; raise the first or lower the second"
+            )
+        if self.gateway.pending_bytes < 2 * self.inflated_bytes:
+            raise ValueError(
+                f"gateway.pending_bytes ({self.gateway.pending_bytes}) is below twice inflated_bytes "
+                f"({self.inflated_bytes}): the largest allowed request could not be taken; raise the first"
+            )
+        if self.gateway.pending_bytes > self.producer.queue_kib * KIB:
+            raise ValueError(
+                f"gateway.pending_bytes ({self.gateway.pending_bytes}) is more than producer.queue_kib "
+                f"({self.producer.queue_kib} KiB) holds: requests would be stored in part; lower the first"
+            )
+        if self.gateway.pending_chunks > self.producer.queue_messages:
+            raise ValueError(
+                f"gateway.pending_chunks ({self.gateway.pending_chunks}) is above producer.queue_messages "
+                f"({self.producer.queue_messages}): requests would be stored in part; lower the first"
             )
         return self

@@ -69,6 +69,11 @@ class FakeKafka:
                 self.records.append(record)
                 delivered("")
 
+    def abandon(self) -> None:
+        due, self.waiting = self.waiting, []
+        for _, delivered in due:
+            delivered("taken back")
+
     def partitions(self, topic: str, timeout: float) -> int:
         if self.mode != "ok":
             raise Retryable("Kafka is not reachable: connection refused")

@@ -18,7 +18,8 @@ async def test_kafka_away_is_503_with_retry_after(open_door: MakeDoor, kafka: Fa
     door = open_door(FAST)
     kafka.mode = mode
     answer = await door.post([event(), 5])
-    assert (answer.status, answer.json["error"], answer.headers["retry-after"]) == (503, "unavailable", "7")
+    assert (answer.status, answer.json["error"]) == (503, "unavailable")
+    assert 7 <= int(answer.headers["retry-after"]) <= 14
     assert door.collector.admission.held == 0
 
 

@@ -113,6 +113,7 @@ def test_a_collector_starts_without_kafka_and_says_so(collector: tuple[subproces
     assert ask(port, "GET", "/health/ready")[0] == 503
     body = json.dumps(event(timestamp=time.time())).encode()
     status, headers, answer = ask(port, "POST", "/api/analytics/events", body)
-    assert (status, headers["retry-after"], json.loads(answer)["error"]) == (503, "1", "unavailable")
+    assert (status, json.loads(answer)["error"]) == (503, "unavailable")
+    assert headers["retry-after"] in ("1", "2")
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
