@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 
-class _Sink:
+class WorkerSink:
     """`EventSink` under the worker's port."""
 
     def __init__(self, sink: EventSink) -> None:
@@ -40,9 +40,9 @@ def run_worker(settings: Settings) -> None:
     """Run a worker of the event path until SIGTERM (blocks)."""
     clock = SystemClock()
 
-    def sink() -> _Sink:
+    def sink() -> WorkerSink:
         chance = random.Random(random_u32())
-        return _Sink(EventSink(Warehouse(settings.warehouse), clock, chance, settings.writer))
+        return WorkerSink(EventSink(Warehouse(settings.warehouse), clock, chance, settings.writer))
 
     ports = WorkerPorts(
         warehouse=Warehouse(settings.warehouse),

@@ -8,7 +8,7 @@ when the replay began. The consumer joins no group and commits nothing. Writes: 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,12 +17,13 @@ from deploy.kafka_admin import ends, group_reader, places_of, read_from
 from deploy.replay.request import Span
 from deploy.replay.rollups import VirtualClock
 from deploy.settings import Settings
+from deploy.worker import WorkerSink
 from schemas import topics
 from schemas.clock import Clock
 from schemas.errors import Retryable
-from schemas.wire import COUNTS_HEADER, LedgerLine, RejectedLine, decode_counts
+from schemas.wire import COUNTS_HEADER, decode_counts
 from sinks.warehouse import Warehouse
-from sinks.writer import EventBatch, EventSink
+from sinks.writer import EventSink
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Record
 from stream_processors.sql import Roles
@@ -34,22 +35,6 @@ SKEW_SECONDS: Final = 301
 SETTLE_SECONDS: Final = 60.0
 _TIMEOUT: Final = 15.0
 _GROUP: Final = "headrace-replay"
-
-
-class _Sink:
-    """`EventSink` under the worker's port."""
-
-    def __init__(self, warehouse: Warehouse, settings: Settings, clock: Clock) -> None:
-        self._sink = EventSink(warehouse, clock, random.Random(0), settings.writer)
-
-    def write(
-        self,
-        events: bytes,
-        ledger: Sequence[LedgerLine],
-        rejected: Sequence[RejectedLine],
-        duplicates: bytes = b"",
-    ) -> None:
-        self._sink.write(EventBatch(events, ledger, rejected, duplicates))
 
 
 class _Nowhere:
@@ -127,7 +112,7 @@ class KafkaReplay:
 
     def _new_worker(self, partition: int) -> tuple[Worker, VirtualClock]:
         clock = VirtualClock()
-        sink = _Sink(self._shadow, self._settings, self._clock)
+        sink = WorkerSink(EventSink(self._shadow, self._clock, random.Random(0), self._settings.writer))
         ports = WorkerPorts(self._shadow, self._shadow, sink, sink, _Nowhere(), clock)
         worker = Worker(self._settings.worker, self._roles, ports, WorkerMetrics("replay"))
         self._workers[partition] = worker, clock

@@ -1,4 +1,4 @@
-"""What Kafka holds gives the same tables again, through the worker's own core: after kills, duplicates and late events."""
+"""What Kafka holds gives the same tables again, through the worker's own core: after kills, and with late events."""
 
 from __future__ import annotations
 
