@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "warehouse": "Run the embedded warehouse (ClickHouse protocol, on disk).",
     "migrate": "Bring the warehouse's tables and Kafka's topics to this version.",
     "backfill": "Send history from files.",
+    "dead-letters": "List, inspect, mend and replay what was rejected.",
     "replay": "Send rejected or stored events again.",
     "keys": "Create, list and revoke keys.",
     "taxonomy": "Show, check and export the event types.",
@@ -32,7 +33,8 @@ COMMANDS: Final[dict[str, str]] = {
     "docs": "Write or check the generated documents.",
     "bench": "Run the benchmarks.",
 }
-"""Name -> one line. The module is `deploy.commands.<name>`, holding `<name>_app` (a Typer) or a function `<name>`."""
+"""Name -> one line. The module is `deploy.commands.<name>`, holding `<name>_app` (a Typer) or a function `<name>`; in
+both a hyphen is an underscore."""
 
 _FOLDER: Final = Path(__file__).with_name("commands")
 
@@ -41,7 +43,7 @@ class LazyGroup(TyperGroup):
     """Lists commands without importing them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in COMMANDS if (_FOLDER / f"{name}.py").exists()]
+        return [name for name in COMMANDS if (_FOLDER / f"{_module(name)}.py").exists()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.list_commands(ctx):
@@ -68,14 +70,18 @@ def _root() -> None:
 
 
 def _load(name: str) -> Any:
-    module = importlib.import_module(f"deploy.commands.{name}")
-    group = getattr(module, f"{name}_app", None)
+    module = importlib.import_module(f"deploy.commands.{_module(name)}")
+    group = getattr(module, f"{_module(name)}_app", None)
     if group is None:
         group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         group.command(name)(getattr(module, name))
     command = typer.main.get_command(group)
     command.name = name
     return command
+
+
+def _module(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def main() -> None:
