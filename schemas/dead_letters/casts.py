@@ -15,8 +15,8 @@ from schemas.taxonomy.times import MILLISECONDS_FROM, to_unix
 
 _SHIFT: Final = re.compile(r"([+-]?)(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_TRUE: Final = frozenset({"true", "1", "yes"})
-_FALSE: Final = frozenset({"false", "0", "no"})
+_TRUE: Final = frozenset({"true", "1", "1.0", "yes"})
+_FALSE: Final = frozenset({"false", "0", "0.0", "no"})
 
 
 def _seconds(value: object) -> float:
@@ -69,10 +69,9 @@ def _to_int(value: Any) -> Any:
 
 
 def _to_bool(value: Any) -> Any:
-    text = value.strip().lower() if isinstance(value, str) else value
-    if text in (0, 1) and not isinstance(text, bool):
-        return bool(text)
-    return True if text in _TRUE else False if text in _FALSE else value
+    text = value.strip().lower() if isinstance(value, str) else str(value)
+    known = isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool))
+    return True if known and text in _TRUE else False if known and text in _FALSE else value
 
 
 CASTS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
