@@ -40,11 +40,13 @@ class Publisher:
         pack_of: Callable[[str], str],
         clock: Clock,
         partitions: int,
+        limits: GatewaySettings | None = None,
     ) -> None:
-        self._pack_of = pack_of
-        self._producer = KafkaProducer(kafka, ProducerSettings(), GatewaySettings().deadline_seconds)
+        limits = limits or GatewaySettings()
+        self.validators, self.pack_of, self.limits = validators, pack_of, limits
+        self._producer = KafkaProducer(kafka, ProducerSettings(), limits.deadline_seconds)
         found = self._producer.partitions(EVENTS, _ASK_SECONDS)
-        self._gateway = Gateway(validators, self._producer, clock, found or partitions, random_u32())
+        self._gateway = Gateway(validators, self._producer, clock, found or partitions, random_u32(), settings=limits)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="publisher", daemon=True)
         self._thread.start()
@@ -60,9 +62,19 @@ class Publisher:
                     f" {first['field']}: {first['message']} ({first['reason']})"
                 )
 
-    def submit(self, tenant: str, events: Sequence[object], *, backfill: bool = False) -> Verdicts:
-        """The gateway's verdicts, waited for."""
-        call = self._gateway.submit(tenant, self._pack_of(tenant), KEY_ID, events, backfill=backfill)
+    def submit(
+        self,
+        tenant: str,
+        events: Sequence[object],
+        *,
+        backfill: bool = False,
+        pack: str = "",
+        key_id: str = KEY_ID,
+        receipts: Sequence[float] | None = None,
+    ) -> Verdicts:
+        """The gateway's verdicts, waited for. `pack`: that of the tenant's keys where it is empty."""
+        pack = pack or self.pack_of(tenant)
+        call = self._gateway.submit(tenant, pack, key_id, events, backfill=backfill, receipts=receipts)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     def close(self) -> None:
@@ -75,6 +87,14 @@ class Publisher:
 
 def make_publisher(settings: Settings, packs: Mapping[str, Pack], clock: Clock) -> Publisher:
     """A publisher that knows which pack a tenant speaks: the one that its keys name."""
+    validators = {name: validator(pack) for name, pack in packs.items()}
+    limits = settings.collector.gateway
+    kafka, partitions = settings.kafka.bootstrap, settings.kafka.partitions
+    return Publisher(kafka, validators, pack_finder(settings, clock), clock, partitions, limits)
+
+
+def pack_finder(settings: Settings, clock: Clock) -> Callable[[str], str]:
+    """A function that gives the pack of a tenant: the one that its keys name."""
     keys = KeyStore(settings.keys_path, clock, dev_keys=bool(settings.dev_keys))
 
     def pack_of(tenant: str) -> str:
@@ -85,8 +105,7 @@ def make_publisher(settings: Settings, packs: Mapping[str, Pack], clock: Clock) 
                 return key.pack
         return DEV_PACK
 
-    validators = {name: validator(pack) for name, pack in packs.items()}
-    return Publisher(settings.kafka.bootstrap, validators, pack_of, clock, settings.kafka.partitions)
+    return pack_of
 
 
 class Emitter:
@@ -106,8 +125,11 @@ class Emitter:
         self._emit(EVENTS, partition, value, [(CORRECTION_HEADER, b"1")])
 
     def partitions(self) -> int:
-        """How many partitions events have; 0 without the topic. Raises `Retryable`."""
-        return self._producer.partitions(EVENTS, _ASK_SECONDS)
+        """How many partitions events have. Raises `Retryable`."""
+        found = self._producer.partitions(EVENTS, _ASK_SECONDS)
+        if not found:
+            raise Retryable(f"Kafka has no topic {EVENTS} yet")
+        return found
 
     def _emit(self, topic: str, partition: int, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         problems: list[str] = []
