@@ -2,18 +2,22 @@
 
 Ranges are whole minutes of receipt. Minutes that closed more than five minutes ago hardly change, so the live stream
 and the completeness of metrics reuse their sums for a minute and read only the rest; `/pipeline` reads everything.
+What collectors had no time to count is read out of the chunks themselves in the last minutes, by their watermarks
+(`schemas.ledger`), and before out of the rows that the reconciliation has written by then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from api.reader import Reader
 from api.slices import Binder
+from api.sums import Book, Sums
 from api.times import iso
+from schemas import ledger
 from schemas.clock import Clock
 
 MINUTE: Final = 60_000
@@ -23,79 +27,15 @@ INCOMPLETE_BELOW: Final = 90.0
 _CLOSING: Final = 10_000
 """How long after its end a minute counts as open: counts travel for a moment."""
 _SETTLED: Final = 5 * MINUTE
+_RECOVERED: Final = 15 * MINUTE
+"""How long after it closed a minute's uncounted chunks are surely written as recovered."""
+_TRIES: Final = 3
+_ALIVE: Final = 86_400_000
+_MILLIS: Final = "toInt64(toUnixTimestamp(minute)) * 1000"
 _REUSE_SECONDS: Final = 60.0
 _SHARE_SECONDS: Final = 2.0
 _KEEP: Final = 256
 _RATE_SECONDS: Final = 10
-
-
-@dataclass
-class Sums:
-    """Counts of a range of minutes. `stored` counts distinct events in the table."""
-
-    received: int = 0
-    accepted: int = 0
-    duplicates: int = 0
-    late: int = 0
-    stored: int = 0
-    dead_letters: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-
-    def add(self, stage: str, reason: str, n: int) -> None:
-        """Take in one row of the ledger."""
-        match stage:
-            case "received":
-                self.received += n
-            case "accepted":
-                self.accepted += n
-            case "duplicate":
-                self.duplicates += n
-            case "late":
-                self.late += n
-            case "dead_letter":
-                self.dead_letters += n
-            case "rejected":
-                self.rejected[reason] = self.rejected.get(reason, 0) + n
-
-    def __add__(self, other: Sums) -> Sums:
-        reasons = {*self.rejected, *other.rejected}
-        return Sums(
-            self.received + other.received,
-            self.accepted + other.accepted,
-            self.duplicates + other.duplicates,
-            self.late + other.late,
-            self.stored + other.stored,
-            self.dead_letters + other.dead_letters,
-            {reason: self.rejected.get(reason, 0) + other.rejected.get(reason, 0) for reason in sorted(reasons)},
-        )
-
-    @property
-    def expected(self) -> int:
-        """Events that must end up stored or duplicate; collectors and workers may each be a second ahead."""
-        return max(self.accepted, self.received - sum(self.rejected.values()))
-
-    @property
-    def settled(self) -> int:
-        """Accepted events whose fate is known: stored, a duplicate, or refused by the warehouse and kept aside."""
-        return self.stored + self.duplicates + self.dead_letters
-
-    @property
-    def completeness(self) -> float:
-        """Percent of the expected events that are there; 100 where none are expected."""
-        if self.expected <= 0:
-            return 100.0
-        return min(100.0, 100 * (self.settled - self.dead_letters) / self.expected)
-
-
-@dataclass
-class Book:
-    """The sums of a range, and of those of its minutes that are closed."""
-
-    all: Sums = field(default_factory=Sums)
-    closed: Sums = field(default_factory=Sums)
-
-    def __add__(self, other: Book) -> Book:
-        return Book(self.all + other.all, self.closed + other.closed)
 
 
 @dataclass(frozen=True)
@@ -144,20 +84,24 @@ class LedgerReader:
         """The book of the whole minutes that [start, end) touches, read in full."""
         start, end = _minutes(start_ms, end_ms)
         closed = self.closed_until()
-        bind = Binder()
-        counted = (
-            "SELECT stage, reason, minute < " + bind.time(closed) + " AS closed, sum(n) FROM ledger FINAL "
-            f"WHERE tenant = {bind(tenant)} AND minute >= {bind.time(start)} AND minute < {bind.time(end)} GROUP BY ALL"
-        )
         where = Binder()
         stored = (
             f"SELECT received_at < {where.time(closed)} AS closed, uniqExact(event_id) FROM events "
             f"WHERE {stored_where(where, tenant, start, end)} GROUP BY closed"
         )
         rows, kept = await asyncio.gather(
-            self._reader.rows(counted, bind.params), self._reader.rows(stored, where.params)
+            self._counts(tenant, start, end, closed), self._reader.rows(stored, where.params)
         )
-        return _book(rows, kept)
+        book = Book()
+        for at, stage, reason, n in rows:
+            book.all.add(stage, reason, n)
+            if at < closed:
+                book.closed.add(stage, reason, n)
+        for is_closed, n in kept:
+            book.all.stored += int(n)
+            if is_closed:
+                book.closed.stored += int(n)
+        return book
 
     async def as_of(self, tenant: str) -> int | None:
         """When the newest stored event of a tenant was inserted; None before the first."""
@@ -191,16 +135,76 @@ class LedgerReader:
     async def minutes(self, tenant: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
         """One object a minute that has counts."""
         start, end = _minutes(start_ms, end_ms)
+        found: dict[int, Sums] = {}
+        for at, stage, reason, n in sorted(await self._counts(tenant, start, end, None)):
+            found.setdefault(at, Sums()).add(stage, reason, n)
+        return [_minute(at, sums) for at, sums in found.items()]
+
+    async def reconciled(self, tenant: str, start_ms: int, end_ms: int) -> dict[str, Any]:
+        """When the reconciliation was last seen at work, and what it found wrong in the range."""
+        start, end = _minutes(start_ms, end_ms)
+        bind = Binder()
+        lately = int(self._clock.now() * 1000) - _ALIVE
+        sql = (
+            "SELECT tenant = '' AS alive, toUnixTimestamp64Milli(max(checked_at)), "
+            "sum(abs(difference)), uniqExactIf(minute, difference != 0) FROM reconciliation FINAL "
+            f"WHERE (tenant = {bind(tenant)} AND minute >= {bind.time(start)} AND minute < {bind.time(end)}) "
+            f"OR (tenant = '' AND minute >= {bind.time(lately)}) GROUP BY alive"
+        )
+        found = {bool(alive): (int(at), int(n), int(minutes)) for alive, at, n, minutes in await self._rows(sql, bind)}
+        _, difference, minutes = found.get(False, (0, 0, 0))
+        at = found[True][0] if True in found else None
+        return {"checked_at": iso(at), "difference": difference, "minutes": minutes}
+
+    async def conflicts(self, tenant: str, start_ms: int, end_ms: int) -> int:
+        """Events received in the range whose id stands for another event."""
+        start, end = _minutes(start_ms, end_ms)
         bind = Binder()
         sql = (
-            "SELECT toUnixTimestamp(minute) AS at, stage, sum(n) FROM ledger FINAL "
-            f"WHERE tenant = {bind(tenant)} AND minute >= {bind.time(start)} AND minute < {bind.time(end)} "
-            "GROUP BY at, stage ORDER BY at"
+            f"SELECT count() FROM conflicts FINAL WHERE tenant = {bind(tenant)} AND kind != 'copy' "
+            f"AND received_at >= {bind.time(start)} AND received_at < {bind.time(end)}"
         )
-        found: dict[int, Sums] = {}
-        for at, stage, n in await self._reader.rows(sql, bind.params):
-            found.setdefault(int(at), Sums()).add(stage, "", int(n))
-        return [_minute(at, sums) for at, sums in found.items()]
+        return int((await self._rows(sql, bind))[0][0])
+
+    async def _counts(self, tenant: str, start: int, end: int, split: int | None) -> list[tuple[int, str, str, int]]:
+        """(minute in ms, stage, reason, n), with chunks that are in no published count as recovered.
+
+        `split`: only tell apart what was before it (0) and since; None: tell minutes apart. A publication between the
+        two reads would count a chunk twice or not at all; then they are made again.
+        """
+        closed = self.closed_until()
+        fresh = max(start, closed - _RECOVERED)
+        marks = await self._watermarks(tenant, fresh) if fresh < end else {}
+        for _ in range(_TRIES):
+            bind = Binder()
+            at = f"if(minute < {bind.time(split)}, 0, {bind(split, 'Int64')})" if split else _MILLIS
+            uncounted = ledger.uncounted(marks, bind.time(fresh - ledger.MARKS_BEFORE * 1000))
+            young = f"minute >= {bind.time(fresh)}"
+            sql = (
+                f"SELECT {at} AS at, stage, reason, sumIf(n, NOT ({young} AND stage = '{ledger.RECOVERED}')) AS total, "
+                f"sumIf(n, {young} AND {uncounted}) AS under_way FROM ledger FINAL WHERE tenant = {bind(tenant)} "
+                f"AND minute >= {bind.time(start)} AND minute < {bind.time(end)} GROUP BY at, stage, reason"
+            )
+            rows = await self._rows(sql, bind)
+            before, marks = marks, await self._watermarks(tenant, fresh) if any(row[4] for row in rows) else marks
+            if marks == before:
+                break
+        counts = [(int(at), stage, reason, int(n)) for at, stage, reason, n, _ in rows]
+        return counts + [(int(row[0]), ledger.RECOVERED, "", int(row[4])) for row in rows if row[4]]
+
+    async def _watermarks(self, tenant: str, fresh: int) -> dict[int, int]:
+        bind = Binder()
+        sql = (
+            "SELECT stage, origin, max(n) FROM ledger "
+            f"WHERE (tenant = '' AND stage = '{ledger.WATERMARK}' "
+            f"AND minute >= {bind.time(fresh - ledger.MARKS_BEFORE * 1000)}) "
+            f"OR (tenant = {bind(tenant)} AND stage = '{ledger.RECEIVED}' AND minute >= {bind.time(fresh)}) "
+            "GROUP BY stage, origin"
+        )
+        return ledger.watermarks([(row[0], row[1], row[2]) for row in await self._rows(sql, bind)])
+
+    async def _rows(self, sql: str, bind: Binder) -> list[Any]:
+        return list(await self._reader.rows(sql, bind.params))
 
 
 def stored_where(bind: Binder, tenant: str, start_ms: int, end_ms: int) -> str:
@@ -215,27 +219,15 @@ def _minutes(start_ms: int, end_ms: int) -> tuple[int, int]:
     return start_ms // MINUTE * MINUTE, -(-end_ms // MINUTE) * MINUTE
 
 
-def _book(rows: list[Any], kept: list[Any]) -> Book:
-    book = Book()
-    for stage, reason, closed, n in rows:
-        book.all.add(stage, reason, int(n))
-        if closed:
-            book.closed.add(stage, reason, int(n))
-    for closed, n in kept:
-        book.all.stored += int(n)
-        if closed:
-            book.closed.stored += int(n)
-    return book
-
-
 def _minute(at: int, sums: Sums) -> dict[str, Any]:
     return {
-        "minute": iso(at * 1000),
+        "minute": iso(at),
         "received": sums.received,
         "accepted": sums.accepted,
         "rejected": sum(sums.rejected.values()),
         "duplicates": sums.duplicates,
         "late": sums.late,
+        "recovered": sums.recovered,
     }
 
 

@@ -18,9 +18,19 @@ _MOST_MINUTES = 8 * 24 * 60
 
 @router.get("/pipeline", summary="What was received, and what became of it")
 async def pipeline(ctx: Ctx, who: Who, query: Annotated[PipelineQuery, Query()]) -> dict[str, Any]:
-    """Counts of the whole minutes of receipt that the range touches (default: the last 24 hours).
+    """Counts of events in the whole minutes of receipt that the range touches (default: the last 24 hours).
 
-    `difference` is over closed minutes and must be 0: received - accepted - rejected, accepted - stored - duplicates.
+    - `received`: acknowledged to their senders, or come through without. `recovered`: of these, what a collector that
+      was killed had not counted yet, or Kafka had without telling it. `abandoned`: not acknowledged in time; their
+      sender was told to send them again.
+    - `accepted`, and `rejected` by reason: what the workers have seen of them; `late` and `duplicates` are of the
+      accepted. `conflicts`: events whose id stands for another event, with another body or user; one of them is kept.
+    - `stored`: distinct events in the table. `dead_letters`: refused by the warehouse and kept aside. `suppressed`:
+      dropped on purpose. `in_flight`: received or accepted, and not decided yet.
+    - `difference`, over closed minutes, must be 0: received - accepted - rejected, and accepted - stored - duplicates -
+      suppressed - dead letters.
+    - `reconciliation`: when the job that checks every minute was last at work, and the events and minutes of the range
+      that did not balance then.
     """
     start, end = query.range(ctx.now_ms(), LIVE_RANGE, ctx.settings)
     if query.interval not in (None, Interval.MINUTE):

@@ -17,6 +17,9 @@ def put(store: Warehouse, table: str, *rows: dict[str, Any]) -> None:
 def ledger(
     tenant: str, stage: str, n: int, *, minute: float = NOW - 600, reason: str = "", origin: int = 1, version: int = 1
 ) -> dict[str, Any]:
+    """`origin`: the incarnation 1; for what workers count, its chunk 1."""
+    if origin == 1 and stage in ("accepted", "rejected", "duplicate", "late"):
+        origin = 1 << 32 | 1
     return {
         "tenant": tenant,
         "minute": int(minute // 60) * 60,

@@ -34,7 +34,7 @@ async def test_pipeline_is_the_ledger(site: Site, tenant: str, store: Warehouse,
         rows.ledger(tenant, "late", 2, minute=at),
         rows.ledger(tenant, "rejected", 7, minute=at, reason="empty_id"),
         rows.ledger(tenant, "rejected", 4, minute=at, reason="wrong_type"),
-        rows.ledger(tenant, "rejected", 1, minute=at, reason="wrong_type", origin=2),
+        rows.ledger(tenant, "rejected", 1, minute=at, reason="wrong_type", origin=1 << 32 | 2),
     )
     answer = await get(site, tenant, "/pipeline", start="-1h", interval="minute")
     assert answer["received"] == 65 and answer["accepted"] == 53 and answer["stored"] == 50
@@ -49,6 +49,7 @@ async def test_pipeline_is_the_ledger(site: Site, tenant: str, store: Warehouse,
             "rejected": 12,
             "duplicates": 3,
             "late": 2,
+            "recovered": 0,
         }
     ]
     assert all(answer["freshness_seconds"][p] is not None for p in ("p50", "p95", "p99"))
@@ -71,6 +72,71 @@ async def test_pipeline_shows_what_is_missing(site: Site, tenant: str, store: Wa
     assert closed["difference"] == {"received": 16, "accepted": 4}
     metric = await get(site, tenant, "/metrics/events", end="2026-11-21T10:00:00Z")
     assert metric["completeness"] == pytest.approx(100 * 10 / 30, abs=1e-4) and metric["incomplete"] is True
+
+
+def _crash(tenant: str, minute: float) -> list[dict[str, Any]]:
+    """A collector published chunks 0 to 2 (the second abandoned) and was killed; 0, 1, 3 and 5 came through."""
+    chunk = 77 << 32
+    return [
+        rows.ledger(tenant, "received", 15, minute=minute, origin=77),
+        rows.ledger(tenant, "abandoned", 20, minute=minute, origin=77),
+        rows.ledger("", "watermark", 3, minute=minute, origin=77),
+        rows.ledger("", "abandoned_chunks", 1, minute=minute, origin=chunk | 1),
+        *(
+            rows.ledger(tenant, "accepted", n, minute=minute, origin=chunk | at)
+            for at, n in ((0, 10), (1, 20), (3, 40))
+        ),
+        rows.ledger(tenant, "rejected", 80, minute=minute, origin=chunk | 5, reason="empty_id"),
+        rows.ledger(tenant, "accepted", 5, minute=minute, origin=chunk | 2),
+    ]
+
+
+async def test_what_a_killed_collector_did_not_count_is_received_all_the_same(
+    site: Site, tenant: str, store: Warehouse
+) -> None:
+    """At once out of the chunks; once the minute is old, out of the rows that the reconciliation has written."""
+    rows.put(store, "ledger", *_crash(tenant, NOW))
+    site.clock.advance(120)
+    young = await get(site, tenant, "/pipeline", end="2026-11-21T11:00:00Z", interval="minute")
+    assert (young["received"], young["recovered"], young["abandoned"]) == (155, 140, 20)
+    assert (young["accepted"], young["rejected"]) == (75, {"empty_id": 80})
+    assert young["difference"]["received"] == 0
+    assert [(one["received"], one["recovered"]) for one in young["series"]] == [(155, 140)]
+    rows.put(store, "ledger", rows.ledger(tenant, "recovered", 140, minute=NOW, origin=77))
+    again = await get(site, tenant, "/pipeline", end="2026-11-21T11:00:00Z", interval="minute")
+    assert {**again, "as_of": None} == {**young, "as_of": None}, "and not twice"
+    site.clock.advance(3600)
+    old = await get(site, tenant, "/pipeline", start="-3h")
+    assert (old["received"], old["recovered"], old["difference"]["received"]) == (155, 140, 0)
+
+
+async def test_a_lost_chunk_of_a_killed_collector_still_shows(site: Site, tenant: str, store: Warehouse) -> None:
+    """Chunk 2 was acknowledged and counted; that others are recovered does not hide that it is not there."""
+    rows.put(store, "ledger", *_crash(tenant, NOW)[:-1])
+    site.clock.advance(120)
+    answer = await get(site, tenant, "/pipeline", end="2026-11-21T11:00:00Z")
+    assert answer["difference"]["received"] == 5
+
+
+async def test_pipeline_tells_conflicts_and_the_last_reconciliation(site: Site, tenant: str, store: Warehouse) -> None:
+    """Differences are the tenant's own; that the reconciliation is at work is true for all."""
+    fresh = await get(site, tenant, "/pipeline")
+    assert fresh["conflicts"] == 0 and fresh["reconciliation"]["difference"] == 0
+    conflict = {"tenant": tenant, "event_id": "e", "received_at": NOW - 600, "found_at": NOW, "chunk": 5, "revision": 1}
+    kinds = ("user", "body", "copy")
+    rows.put(store, "conflicts", *({**conflict, "chunk": n, "kind": kind} for n, kind in enumerate(kinds)))
+    result = {"minute": int(NOW) // 60 * 60 - 600, "expected": 9, "found": 4, "checked_at": NOW - 5, "version": 1}
+    rows.put(
+        store,
+        "reconciliation",
+        {**result, "tenant": tenant, "what": "received", "difference": 5},
+        {**result, "tenant": tenant, "what": "accepted", "difference": -2},
+        {**result, "tenant": f"not-{tenant}", "what": "accepted", "difference": 1000},
+        {**result, "tenant": "", "what": "round", "difference": 3, "minute": int(NOW) // 60 * 60},
+    )
+    answer = await get(site, tenant, "/pipeline")
+    assert answer["conflicts"] == 2
+    assert answer["reconciliation"] == {"checked_at": "2026-11-21T09:29:55.000Z", "difference": 7, "minutes": 1}
 
 
 async def test_nothing_received_is_complete_and_null(site: Site, tenant: str) -> None:
