@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import wraps
 from typing import Any
 
+from tests.faults import defects_servers
+
 
 def plant(text: str) -> None:
     """Plant `name` or `name=value`."""
@@ -306,4 +308,4 @@ DEFECTS = (
     slow_exit,
     slow_for_one_user,
 )
-PLANTS = {one.__name__: one for one in (*INSTRUMENTS, *DEFECTS)}
+PLANTS = {one.__name__: one for one in (*INSTRUMENTS, *DEFECTS, *defects_servers.INSTRUMENTS, *defects_servers.DEFECTS)}

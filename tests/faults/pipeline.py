@@ -292,7 +292,8 @@ class Pipeline:
     def _start_warehouse(self) -> None:
         words = ("warehouse", "--data-dir", str(self._house_data), "--port", str(self._house_port))
         environment = {"HEADRACE_DATA_DIR": str(self.folder)}
-        self.processes["warehouse"] = HeadraceProcess(words, environment, self.folder / "warehouse.log")
+        through = _through(self._plants.get("warehouse", ""))
+        self.processes["warehouse"] = HeadraceProcess(words, environment, self.folder / "warehouse.log", through)
         self.processes["warehouse"].start()
 
     def _settings(self, kafka: str, house: str) -> Settings:
