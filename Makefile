@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 WEB_SOURCES := $(shell find api/web -name node_modules -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help setup demo test check bench lock web clean format
+.PHONY: help setup demo test faults soak check bench lock web clean format
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,13 @@ demo: .make/run .make/web ## the whole pipeline on embedded servers, with a simu
 
 test: setup ## all tests (ARGS="-k name" to choose)
 	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+faults: setup ## break the pipeline on purpose, in short sizes (they are part of `test`)
+	$(BIN)/pytest tests/faults $(ARGS)
+
+soak: setup ## the same in full size on Apache Kafka: hours; the figures go into benchmarks/FAULTS.md
+	$(BIN)/pytest tests/faults --faults full --faults-results benchmarks/faults.jsonl $(ARGS); \
+	status=$$?; $(BIN)/python -m tests.faults.report; exit $$status
 
 check: setup ## lint, types, import contracts, and documents that must match the code
 	$(BIN)/ruff check .

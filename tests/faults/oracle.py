@@ -50,9 +50,11 @@ class Oracle:
         self._warehouse, self._tenant = warehouse, tenant
         self._mine = f"tenant = '{tenant}'"
 
-    def check(self, traffic: Traffic, answers: Answers, *, ledger: bool = True, patience: float = PATIENCE) -> Figures:
+    def check(
+        self, traffic: Traffic, answers: Answers, *, ledger: bool = True, patience: float | None = None
+    ) -> Figures:
         """No difference, once windows, users and ledger had time to follow; AssertionError that shows them."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (PATIENCE if patience is None else patience)
         while found := self.differences(traffic, answers, ledger=ledger):
             assert time.monotonic() < deadline, describe(found)
             time.sleep(1.0)

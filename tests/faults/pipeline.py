@@ -14,7 +14,7 @@ tests/kafka_servers.py. Every process has its log in the folder. `proxied` puts 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -243,14 +243,14 @@ class Pipeline:
         When the client has nothing more to send meanwhile, until all that it sent is acknowledged.
         """
 
-        def recovered() -> bool:
+        def behind() -> float:
             if not client.sending:
                 self.wait_drained()
-                return True
+                return 0.0
             at = self.stored_until()
-            return at > since and time.time() - at < normal
+            return time.time() - at if at > since else 999.0
 
-        eventually(recovered, within=within, every=0.1)
+        eventually(behind, lambda seconds: seconds < normal, within=within, every=0.1)
         return time.time() - since
 
     def wait_for_rows(self, rows: int, within: float = PATIENCE) -> int:
@@ -341,11 +341,3 @@ class Pipeline:
 
 def _through(plant: str) -> Sequence[str]:
     return ("-m", RUNNER, plant, "--") if plant else CLI
-
-
-def eventually_gone(process: HeadraceProcess, within: float = PATIENCE) -> int:
-    """Wait until a process ended by itself; its status."""
-    probe: Callable[[], int | None] = lambda: process.status  # noqa: E731
-    status = eventually(probe, lambda found: found is not None, within=within, every=0.01)
-    assert status is not None
-    return status

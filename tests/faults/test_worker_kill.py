@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.faults.oracle import Oracle
-from tests.faults.pipeline import Pipeline, eventually_gone
+from tests.faults.pipeline import Pipeline
 from tests.faults.sizes import Record, Size
 from tests.faults.traffic import Traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 BETWEEN = 3
-"""Every so many kills, the worker kills itself between an insert and its acknowledgement; else it dies anywhere."""
+"""Every so many kills, and at the last, the worker kills itself between an insert and its acknowledgement."""
+EXACT_SECONDS = 30.0
+"""After which it is killed from outside, when there was nothing left to insert."""
 PLACES = ("die_after_insert", "die_before_ledger")
 
 
@@ -30,7 +32,8 @@ def test_worker_killed_again_and_again(
         with pipeline.client(traffic, size.events) as client:
             for number in range(size.times):
                 client.wait_for((number + 0.5) / size.times * 0.8)
-                died = _kill(pipeline, number, chance, plants.get("worker", ""))
+                exactly = number % BETWEEN == 1 or number == size.times - 1
+                died = _kill(pipeline, chance, plants.get("worker", ""), exactly)
                 pipeline.start("worker-1", ready=False)
                 recoveries.append(pipeline.recovery_seconds(died, client))
         answers = client.join()
@@ -46,16 +49,18 @@ def test_worker_killed_again_and_again(
     )
 
 
-def _kill(pipeline: Pipeline, number: int, chance: random.Random, plant: str) -> float:
-    """Kill the worker, every third time at an exact place; when (Unix seconds) it was gone."""
-    if number % BETWEEN == 1:
+def _kill(pipeline: Pipeline, chance: random.Random, plant: str, exactly: bool) -> float:
+    """Kill the worker, anywhere or at an exact place; when (Unix seconds) it was gone."""
+    if exactly:
         pipeline.kill("worker-1")
-        place = f"{PLACES[number // BETWEEN % len(PLACES)]}={chance.randrange(1, 6)}"
+        place = f"{chance.choice(PLACES)}={chance.randrange(1, 6)}"
         pipeline.replant("worker-1", ",".join(filter(None, (plant, place))))
         pipeline.start("worker-1", ready=False)
-        eventually_gone(pipeline.processes["worker-1"])
+        reached = pipeline.processes["worker-1"].wait_gone(EXACT_SECONDS)
         pipeline.replant("worker-1", plant)
     else:
         time.sleep(chance.random() * 0.3)
+        reached = False
+    if not reached:
         pipeline.kill("worker-1")
     return time.time()

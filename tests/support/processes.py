@@ -69,6 +69,15 @@ class HeadraceProcess:
         self._process.kill()
         assert self._process.wait() == -signal.SIGKILL
 
+    def wait_gone(self, timeout: float) -> bool:
+        """Whether it ended by itself within `timeout` seconds."""
+        assert self._process is not None
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def wait(self, timeout: float = 60.0) -> int:
         """Wait for it to end by itself; the exit status."""
         assert self._process is not None
