@@ -234,19 +234,19 @@ def ledger_counted_twice(_: str) -> None:
     """What the collector received is counted twice in every twentieth chunk."""
     from ingest.ledger import Received
 
-    added = [0]
+    settled_chunks = [0]
 
-    def make(add: Any) -> Any:
-        def twice(self: Any, counts: Any, *more: Any) -> Any:
+    def make(settled: Any) -> Any:
+        def twice(self: Any, sequence: int, counts: Any) -> Any:
             counts = list(counts)
-            added[0] += 1
-            if added[0] % 20 == 0:
+            settled_chunks[0] += 1
+            if settled_chunks[0] % 20 == 0:
                 counts += counts
-            return add(self, counts, *more)
+            return settled(self, sequence, counts)
 
         return twice
 
-    _replace(Received, "add", make)
+    _replace(Received, "settled", make)
 
 
 def same_chunk_numbers(_: str) -> None:

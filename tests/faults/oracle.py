@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from schemas.ledger import ABANDONED_CHUNKS, WATERMARK
 from schemas.taxonomy import shipped_packs
 from sinks.warehouse import Warehouse
 from stream_processors.sql import WINDOW_COLUMNS, WINDOW_KEY, user_state_columns
@@ -22,6 +23,11 @@ from tests.faults.traffic import Traffic
 
 SHOWN = 10
 PATIENCE = 90.0
+EQUATIONS = (
+    "ledger: received - accepted - rejected",
+    "ledger: accepted - stored - duplicates - suppressed - dead letters",
+    "ledger: rejected + dead letters - rows of dead letters",
+)
 Differences = dict[str, list[Any]]
 
 _USER_COLUMNS = (
@@ -50,12 +56,10 @@ class Oracle:
         self._warehouse, self._tenant = warehouse, tenant
         self._mine = f"tenant = '{tenant}'"
 
-    def check(
-        self, traffic: Traffic, answers: Answers, *, ledger: bool = True, patience: float | None = None
-    ) -> Figures:
+    def check(self, traffic: Traffic, answers: Answers, *, patience: float | None = None) -> Figures:
         """No difference, once windows, users and ledger had time to follow; AssertionError that shows them."""
         deadline = time.monotonic() + (PATIENCE if patience is None else patience)
-        while found := self.differences(traffic, answers, ledger=ledger):
+        while found := self.differences(traffic, answers):
             assert time.monotonic() < deadline, describe(found)
             time.sleep(1.0)
         return self.figures(traffic, answers)
@@ -71,8 +75,8 @@ class Oracle:
         stored, _, _ = self._stored(traffic)
         return answers.acknowledged - stored.keys()
 
-    def differences(self, traffic: Traffic, answers: Answers, *, ledger: bool = True) -> Differences:
-        """By kind, the first few of each. `ledger`: whether received = accepted + rejected is held, too."""
+    def differences(self, traffic: Traffic, answers: Answers) -> Differences:
+        """By kind, the first few of each."""
         stored, doubled, foreign = self._stored(traffic)
         found: Differences = {
             "lost: acknowledged, and not stored": _first(answers.acknowledged - stored.keys(), traffic),
@@ -86,7 +90,7 @@ class Oracle:
             "windows that the events do not imply": self._windows(),
             "user states that the events do not imply": self._user_states(),
             "dead letters": self._dead_letters(traffic, answers),
-            **self._ledger(ledger),
+            **self._ledger(),
         }
         return {kind: some for kind, some in found.items() if some}
 
@@ -188,36 +192,58 @@ class Oracle:
         told = _compare(wanted, {number: answers.rejected.get(number, why) for number, why in got.items()})
         return told + _compare(wanted, got)
 
-    def _ledger(self, received: bool) -> Differences:
-        """By minute of receipt; read as `api.ledger` reads it."""
-        rows = self._warehouse.query(
-            "SELECT toUnixTimestamp(minute) AS at, sumIf(n, stage = 'received') AS received,"
-            " sumIf(n, stage = 'accepted') AS accepted, sumIf(n, stage = 'rejected') AS rejected,"
-            " sumIf(n, stage = 'duplicate') AS duplicates, sumIf(n, stage = 'dead_letter') AS refused"
-            f" FROM ledger FINAL WHERE {self._mine} GROUP BY at"
-        )
-        book = {int(row.pop("at")): {name: int(n) for name, n in row.items()} for row in rows}
-        stored = self._per_minute("events")
-        letters = self._per_minute("rejected_events")
-        found: Differences = {"ledger: received - accepted - rejected": []}
-        found["ledger: accepted - stored - duplicates - dead letters"] = []
-        found["ledger: rejected + refused - rows of dead letters"] = []
+    def _ledger(self) -> Differences:
+        """The three equations of conservation, for each minute of receipt."""
+        book, uncounted = self._book(), self._uncounted()
+        stored, letters = self._per_minute("events"), self._per_minute("rejected_events")
+        found: Differences = {name: [] for name in EQUATIONS}
         for at in sorted({*book, *stored, *letters}):
-            one = book.get(at, dict.fromkeys(("received", "accepted", "rejected", "duplicates", "refused"), 0))
-            rest = {
-                "ledger: received - accepted - rejected": one["received"] - one["accepted"] - one["rejected"],
-                "ledger: accepted - stored - duplicates - dead letters": one["accepted"]
-                - stored.get(at, 0)
-                - one["duplicates"]
-                - one["refused"],
-                "ledger: rejected + refused - rows of dead letters": one["rejected"]
-                + one["refused"]
-                - letters.get(at, 0),
-            }
-            for kind, difference in rest.items():
-                if difference and (received or not kind.startswith("ledger: received")):
-                    found[kind].append((at, difference, one, "stored", stored.get(at, 0)))
+            one = book.get(at, Counter())
+            settled = stored.get(at, 0) + one["duplicate"] + one["suppressed"] + one["dead_letter"]
+            rest = (
+                one["received"] + uncounted[at] - one["accepted"] - one["rejected"],
+                one["accepted"] - settled,
+                one["rejected"] + one["dead_letter"] - letters.get(at, 0),
+            )
+            for name, difference in zip(EQUATIONS, rest, strict=True):
+                if difference:
+                    found[name].append(
+                        (at, difference, dict(one), "uncounted", uncounted[at], "stored", stored.get(at))
+                    )
         return {kind: some[:SHOWN] for kind, some in found.items()}
+
+    def _book(self) -> dict[int, Counter[str]]:
+        """Counts by stage, of each minute of receipt."""
+        rows = self._warehouse.query(
+            "SELECT toUnixTimestamp(minute) AS at, toString(stage) AS stage, sum(n) AS n FROM ledger FINAL"
+            f" WHERE {self._mine} GROUP BY at, stage"
+        )
+        book: dict[int, Counter[str]] = {}
+        for row in rows:
+            book.setdefault(int(row["at"]), Counter())[row["stage"]] = int(row["n"])
+        return book
+
+    def _uncounted(self) -> Counter[int]:
+        """Events by minute in chunks that came through and that no collector had time to count (`schemas.ledger`)."""
+        settled: Counter[int] = Counter()
+        abandoned: set[int] = set()
+        for row in self._warehouse.query(
+            "SELECT toString(stage) AS stage, origin, n FROM ledger FINAL WHERE tenant = ''"
+        ):
+            origin, n = int(row["origin"]), int(row["n"])
+            if row["stage"] == WATERMARK:
+                settled[origin] = max(settled[origin], n)
+            elif row["stage"] == ABANDONED_CHUNKS:
+                abandoned.update(range(origin, origin + n))
+        found: Counter[int] = Counter()
+        for row in self._warehouse.query(
+            "SELECT toUnixTimestamp(minute) AS at, origin, sum(n) AS n FROM ledger FINAL"
+            f" WHERE {self._mine} AND stage IN ('accepted', 'rejected') GROUP BY at, origin"
+        ):
+            boot, sequence = divmod(int(row["origin"]), 1 << 32)
+            if sequence >= settled[boot] or int(row["origin"]) in abandoned:
+                found[int(row["at"])] += int(row["n"])
+        return found
 
     def _per_minute(self, table: str) -> dict[int, int]:
         rows = self._warehouse.query(

@@ -41,7 +41,7 @@ def test_network_cut_one_way_flapping_and_black_hole(
                 recoveries.append(pipeline.recovery_seconds(time.time(), client))
         answers = client.join()
         pipeline.wait_drained(supervise=True)
-        found = Oracle(pipeline.warehouse).check(traffic, answers, ledger=False)
+        found = Oracle(pipeline.warehouse).check(traffic, answers)
     record(
         cuts=len(faults),
         black_hole_seconds=size.seconds,
