@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--faults", choices=("short", "full"), default="short", help="size of the fault scenarios")
     group.addoption("--faults-scale", type=float, default=1.0, help="with --faults full: this share of the full size")
+    group.addoption("--faults-rate", type=float, default=1.0, help="likewise: this share of the events a second")
     group.addoption("--faults-results", help="file that each fault scenario adds a line of JSON to")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def size(request: pytest.FixtureRequest) -> Size:
         short: Size = mark.kwargs["short"]
         return short
     full: Size = mark.kwargs["full"]
-    return Size(**{**vars(full.scaled(request.config.getoption("faults_scale"))), "full": True})
+    options = request.config.option
+    return replace(full.scaled(options.faults_scale), rate=full.rate * options.faults_rate, full=True)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@
         ...
         record(events=…, kills=…, lost=…, doubled=…)
 
-`--faults full` takes the full size, `--faults-scale 0.1` a tenth of its events, times and seconds. With
+`--faults full` takes the full size; `--faults-scale 0.1` a tenth of its events, times and seconds, `--faults-rate 0.5`
+half as many events a second, for a machine that is slow or busy. With
 `--faults-results FILE` every recorded scenario becomes a line of JSON there; `python -m tests.faults.report FILE`
 writes the tables of benchmarks/FAULTS.md from it.
 """
