@@ -93,7 +93,12 @@ class Conductor:
 
     def _await_assignment(self) -> None:
         """Wait until the workers have dealt out their partitions: from now on events flow through."""
+        from deploy.floods import WAY_ON, flooded
         from deploy.kafka_admin import stable_groups
+
+        if flooded(self._settings, self._clock):
+            log.critical("the workers wait at a flood of bad messages: no event is stored. %s", WAY_ON)
+            return
 
         deadline = self._clock.monotonic() + BOOT_SECONDS
         group = group_of(self._settings, "events")

@@ -6,10 +6,12 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from deploy.floods import make_guards, sink_guard, wait_for_way_on
 from deploy.publisher import Emitter
 from schemas.clock import SystemClock, random_u32
 from schemas.taxonomy import shipped_packs
 from schemas.wire import LedgerLine, RejectedLine
+from sinks.floods import FloodBook
 from sinks.warehouse import Warehouse
 from sinks.writer import EventBatch, EventSink
 from stream_processors.faust_app import run_app
@@ -32,17 +34,21 @@ class WorkerSink:
         ledger: Sequence[LedgerLine],
         rejected: Sequence[RejectedLine],
         duplicates: bytes = b"",
-    ) -> None:
-        self._sink.write(EventBatch(events, ledger, rejected, duplicates))
+    ) -> Sequence[RejectedLine]:
+        return self._sink.write(EventBatch(events, ledger, rejected, duplicates)).refused
 
 
 def run_worker(settings: Settings) -> None:
     """Run a worker of the event path until SIGTERM (blocks)."""
     clock = SystemClock()
+    metrics = WorkerMetrics("events")
+    metrics.serve(settings.worker.metrics_port, settings.worker.metrics_host)
+    book = FloodBook(Warehouse(settings.warehouse), clock)
+    until = wait_for_way_on(settings, book, clock)
 
     def sink() -> WorkerSink:
-        chance = random.Random(random_u32())
-        return WorkerSink(EventSink(Warehouse(settings.warehouse), clock, chance, settings.writer))
+        chance, guard = random.Random(random_u32()), sink_guard(settings, until)
+        return WorkerSink(EventSink(Warehouse(settings.warehouse), clock, chance, settings.writer, guard=guard))
 
     ports = WorkerPorts(
         warehouse=Warehouse(settings.warehouse),
@@ -51,10 +57,9 @@ def run_worker(settings: Settings) -> None:
         side_sink=sink(),
         emit=Emitter(settings.kafka.bootstrap),
         clock=clock,
+        guards=make_guards(settings, book, until),
     )
-    metrics = WorkerMetrics("events")
     worker = Worker(settings.worker, {name: pack.roles for name, pack in shipped_packs().items()}, ports, metrics)
-    metrics.serve(settings.worker.metrics_port, settings.worker.metrics_host)
     try:
         run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics)
     finally:

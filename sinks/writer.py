@@ -1,10 +1,11 @@
 """The event sink: what a worker hands over before it may acknowledge.
 
 Reads: one batch at a time. Writes: `events`, `duplicates`, `rejected_events`, then `ledger`, in this order, so that no
-count stands for rows that are not there. Guarantee: when `write` returns, everything of the batch is stored; at least once, and
-harmless when repeated (every table is Replacing, keyed by what the batch itself says). On failure: while the warehouse
-cannot take rows it waits and tries again, for ever, or until `stopping`; a line that the warehouse refuses becomes a
-dead letter with its bytes, and the rest of the batch is stored; a flood of such lines stops the worker instead.
+count stands for rows that are not there. Guarantee: when `write` returns, everything of the batch is stored; at least
+once, and harmless when repeated (every table is Replacing, keyed by what the batch itself says). On failure: while the
+warehouse cannot take rows it waits and tries again, for ever, or until `stopping`; a line that the warehouse refuses
+becomes a dead letter with its bytes, and the rest of the batch is stored; a flood of such lines stops the worker
+instead.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from schemas.clock import Clock
-from schemas.errors import Fatal
+from schemas.flood import Flood, FloodGuard
+from schemas.topics import EVENTS
 from schemas.wire import LedgerLine, RejectedLine, encode_lines
 from sinks.codes import RowsRefused
 from sinks.dead_letters import count_refused, refused_line
@@ -27,6 +29,8 @@ from sinks.retry import with_retries
 from sinks.settings import WriterSettings
 
 log = logging.getLogger(__name__)
+
+_ADVICE: Final = "Compare the columns of `events` with the packs: `headrace migrate --dry-run`"
 
 
 class Inserts(Protocol):
@@ -63,7 +67,9 @@ class EventSink:
         random: Random,
         settings: WriterSettings | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        guard: FloodGuard | None = None,
     ) -> None:
+        self._guard = guard or FloodGuard(EVENTS)
         self._warehouse = warehouse
         self._clock = clock
         self._random = random
@@ -74,9 +80,11 @@ class EventSink:
         """Store `batch`; returns when it is durable.
 
         Raises `Permanent` when the warehouse refuses a statement or rows of our own (its `table` says where), `Fatal`
-        when it refuses our password or most lines of the batch, `Retryable` only after `stopping` turned true.
+        when it refuses our password, `Flood` when it refuses most lines of the batch, or too many of all, `Retryable`
+        only after `stopping` turned true.
         """
         result = self._write_events(batch.events)
+        self._judge(result)
         self._write_duplicates(batch.duplicates.splitlines(keepends=True))
         ledger = list(batch.ledger)
         if result.refused:
@@ -136,16 +144,22 @@ class EventSink:
             except RowsRefused as error:
                 if len(part) == 1:
                     refused.append(refused_line(part[0], str(error), self._clock.now()))
-                    self._check_flood(len(refused), total, error)
+                    self._check_flood(refused, total, error)
                     continue
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
         return refused
 
-    def _check_flood(self, refused: int, total: int, error: RowsRefused) -> None:
+    def _judge(self, result: WriteResult) -> None:
+        self._guard.good(result.inserted)
+        for line in result.refused:
+            self._guard.bad(f"chunk {line.chunk}", line.message, line.received_at)
+
+    def _check_flood(self, refused: Sequence[RejectedLine], total: int, error: RowsRefused) -> None:
+        """Stop within a batch, before anything of it is a dead letter."""
         limit = self._settings
-        if refused >= limit.flood_lines and refused >= limit.flood_share * total:
-            raise Fatal(
-                f"the warehouse refused {refused} of {total} lines of one batch; stopping before all become dead "
-                f"letters. Compare the columns of `events` with the packs (`headrace migrate --dry-run`). Last: {error}"
-            )
+        if len(refused) < limit.flood_lines or len(refused) < limit.flood_share * total:
+            return
+        bad = [line for line in refused if not self._guard.passes(line.received_at)]
+        if len(bad) >= limit.flood_lines and len(bad) >= limit.flood_share * total:
+            raise Flood(self._guard.topic, f"chunk {bad[0].chunk}", len(bad), total, str(error), _ADVICE)

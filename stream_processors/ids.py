@@ -102,6 +102,12 @@ class IdIndex:
         self._young.setdefault(tenant, {}).update(dict.fromkeys(event_ids, chunk))
         self._young_size += len(event_ids)
 
+    def forget(self, tenant: str, event_id: str) -> None:
+        """Let an id be new again: its event was not stored after all."""
+        if self._young.get(tenant, {}).pop(event_id, None) is not None:
+            self._young_size -= 1
+        self._old.get(tenant, {}).pop(event_id, None)
+
     def settle(self) -> None:
         """Let the older generation go to fingerprints when the younger is full.
 

@@ -9,12 +9,13 @@ from schemas.wire import LedgerLine, RejectedLine
 
 
 class Record(NamedTuple):
-    """One Kafka record. `value`: the chunk's bytes; `headers`: as produced."""
+    """One Kafka record. `value`: the chunk's bytes; `headers`: as produced; `timestamp`: Unix seconds, 0 unknown."""
 
     partition: int
     offset: int
     value: bytes
     headers: Mapping[str, bytes]
+    timestamp: float = 0.0
 
 
 class WarehousePort(Protocol):
@@ -42,7 +43,9 @@ class SinkPort(Protocol):
         ledger: Sequence[LedgerLine],
         rejected: Sequence[RejectedLine],
         duplicates: bytes = b"",
-    ) -> None: ...
+    ) -> Sequence[RejectedLine]:
+        """Returns the dead letters that the warehouse's refusal of some events made. Raises `Flood` for too many."""
+        ...
 
 
 class EmitPort(Protocol):
@@ -50,6 +53,18 @@ class EmitPort(Protocol):
 
     def emit(self, topic: str, value: bytes) -> None:
         """Block until Kafka has the record. Raises `Retryable`."""
+        ...
+
+
+class CorrectionPort(Protocol):
+    """Puts corrections (`schemas.wire.CorrectionLine`) among the events."""
+
+    def partitions(self) -> int:
+        """How many partitions events have. Blocks; raises `Retryable`."""
+        ...
+
+    def correct(self, partition: int, value: bytes) -> None:
+        """Block until Kafka has the lines. Raises `Retryable`."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from schemas.clock import Clock
+from schemas.wire import CorrectionLine, EventLine, WindowCell
 from stream_processors.batch import Batch
 from stream_processors.decode import decode_batch
 from stream_processors.path import PATH, Step, update_users
@@ -116,6 +117,22 @@ class Processor:
                 partitions = set(self.states)
                 self._forget()
                 self._load_states(partitions)
+
+    def take_back(self, events: Mapping[int, Sequence[EventLine]]) -> list[WindowCell]:
+        """Count without these events, by partition, which were processed and not stored; the cells that changed.
+
+        The batch that they came with is `stored` by now. Their ids are new again, for whoever sends them again.
+        """
+        batch = Batch(chunks=[])
+        with self._gate:
+            with self._lock:
+                for partition in events.keys() & self.states.keys():
+                    for event in events[partition]:
+                        self.states[partition].ids.forget(event.tenant, event.event_id)
+                        line = CorrectionLine(event.tenant, int(event.timestamp) // 60 * 60, event.user_id)
+                        batch.corrections.setdefault(partition, []).append(line)
+            self._correct(batch)
+        return batch.corrected
 
     def _forget(self) -> None:
         with self._lock:

@@ -33,6 +33,17 @@ class ProcessorSettings(BaseModel):
     stall_seconds: float = Field(
         120.0, gt=0, description="A worker that holds a batch for longer than this ends itself."
     )
+    flood: str = Field(
+        "stop",
+        pattern="^(stop|accept)$",
+        description="At a flood of bad messages: stop and page, or accept them all as dead letters.",
+    )
+    flood_share: float = Field(
+        0.1, gt=0, le=1, description="More than this share of bad messages among the last ones is a flood."
+    )
+    flood_window: int = Field(10_000, ge=1, description="Among so many of the last events.")
+    flood_least: int = Field(1_000, ge=1, description="Once so many were seen.")
+    flood_row: int = Field(1_000, ge=1, description="So many bad messages in a row are a flood, too.")
     metrics_host: str = Field("127.0.0.1", description="Address that the Prometheus metrics listen on.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics; 0 is off.")
 
@@ -50,6 +61,12 @@ class WatcherSettings(BaseModel):
         15.0, gt=0, le=3600, description="Seconds between two looks for closed days and active users."
     )
     rescore_users: int = Field(500, ge=0, le=100_000, description="Users scored anew in one look, at most.")
+    conflict_seconds: float = Field(
+        10.0, gt=0, le=3600, description="Seconds between two looks for ids that came again for another event."
+    )
+    conflict_wide_seconds: float = Field(
+        600.0, ge=10, le=86400, description="Seconds between two looks that compare new ids with all that are stored."
+    )
     reconcile_seconds: float = Field(
         15.0, gt=0, le=600, description="Seconds between two rounds that check the ledger against what is stored."
     )

@@ -6,10 +6,10 @@ Reads `headrace.events`, `headrace.rejected`, `headrace.ledger`. Writes `events`
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -17,11 +17,22 @@ import msgspec
 from schemas import topics
 from schemas.clock import Clock
 from schemas.errors import Retryable
-from schemas.reasons import Reason
-from schemas.wire import CHUNK_HEADER, COUNTS_HEADER, LedgerLine, RejectedLine, decode_counts, encode_lines
+from schemas.flood import Flood
+from schemas.wire import (
+    CHUNK_HEADER,
+    COUNTS_HEADER,
+    EventLine,
+    LedgerLine,
+    RejectedLine,
+    WindowCell,
+    decode_counts,
+    encode_lines,
+)
 from stream_processors.batch import Batch
+from stream_processors.floods import Guards
 from stream_processors.flush import Flusher
 from stream_processors.metrics import WorkerMetrics
+from stream_processors.poison import lost_counts, unreadable
 from stream_processors.ports import EmitPort, Record, SinkPort, WarehousePort
 from stream_processors.processor import Processor, describe_states
 from stream_processors.recovery import Recovery
@@ -32,14 +43,15 @@ from stream_processors.sql import Roles
 log = logging.getLogger("headrace.worker")
 T = TypeVar("T")
 
-POISON_BYTES = 64 * 1024
-
 _rejected_decoder = msgspec.json.Decoder(RejectedLine)
 
 
 @dataclass(frozen=True)
 class WorkerPorts:
-    """What a worker is wired to. `flush_warehouse` is used from another thread than `warehouse`."""
+    """What a worker is wired to. `flush_warehouse` is used from another thread than `warehouse`.
+
+    `guards` stop it at a flood of bad messages; without them all become dead letters.
+    """
 
     warehouse: WarehousePort
     flush_warehouse: WarehousePort
@@ -47,6 +59,7 @@ class WorkerPorts:
     side_sink: SinkPort
     emit: EmitPort
     clock: Clock
+    guards: Guards | None = None
 
 
 class Worker:
@@ -84,15 +97,22 @@ class Worker:
     def handle_events(self, records: Sequence[Record]) -> Store:
         """Run records along the path; the store writes what they became."""
         batch = self._retry("process", lambda: self.processor.process(records))
-        poison = [_poison(record, batch, self._ports.clock) for record in records] if batch.poison else []
-        rejected = [line for line in poison if line is not None]
+        poison = {(partition, offset): why for partition, offset, why in batch.poison}
+        whole = {(chunk.partition, chunk.offset): len(chunk.events) for chunk in batch.chunks}
+        self._guard(topics.EVENTS, records, {**whole, **poison})
+        bad = [record for record in records if (record.partition, record.offset) in poison]
+        clock = self._ports.clock
+        rejected = [unreadable(topics.EVENTS, one, clock, poison[one.partition, one.offset]) for one in bad]
+        ledger = [*batch.ledger, *lost_counts(bad)]
 
         def store() -> None:
-            self._ports.sink.write(batch.lines(), batch.ledger, rejected, batch.duplicates())
-            if batch.corrected:
-                corrected = encode_lines(batch.corrected)
-                self._retry("emit", lambda: self._ports.emit.emit(topics.ROLLUPS, corrected))
+            refused = self._stopping_at_floods(
+                lambda: self._ports.sink.write(batch.lines(), ledger, rejected, batch.duplicates())
+            )
+            self._emit_corrected(batch.corrected)
             self.processor.stored(batch)
+            if refused:
+                self._take_back(batch, refused)
             self._count(batch)
 
         return store
@@ -101,15 +121,22 @@ class Worker:
         """Dead letters: rows of `rejected_events`, counted in the ledger under their chunk."""
         rows: list[RejectedLine] = []
         ledger: list[LedgerLine] = []
+        found: dict[tuple[int, int], int | str] = {}
         for record in records:
+            place = record.partition, record.offset
             try:
                 counts = decode_counts(record.headers[COUNTS_HEADER])
                 number = int(record.headers[CHUNK_HEADER])
-                rows += _rejected_decoder.decode_lines(record.value)
+                lines = _rejected_decoder.decode_lines(record.value)
             except (KeyError, ValueError, msgspec.DecodeError) as error:
-                rows.append(_unreadable(record, self._ports.clock, f"not a chunk of rejected events: {error}"))
+                found[place] = why = f"not a chunk of rejected events: {error}"
+                rows.append(unreadable(topics.REJECTED, record, self._ports.clock, why))
+                ledger += lost_counts([record])
                 continue
+            rows += lines
+            found[place] = len(lines)
             ledger += [LedgerLine(c.tenant, c.minute, "rejected", c.reason, number, c.n, 1) for c in counts]
+        self._guard(topics.REJECTED, records, found)
 
         def store() -> None:
             self._ports.side_sink.write(b"", ledger, rows)
@@ -126,7 +153,11 @@ class Worker:
                 lines += decoder.decode_lines(record.value)
             except msgspec.DecodeError as error:
                 log.error("ledger record at offset %d is unreadable, left out: %s", record.offset, error)
-        return lambda: self._ports.side_sink.write(b"", lines, [])
+
+        def store() -> None:
+            self._ports.side_sink.write(b"", lines, [])
+
+        return store
 
     def assign(self, partitions: Sequence[int]) -> None:
         """Load the state of newly assigned partitions at once, so that recovery does not wait for their next event."""
@@ -140,6 +171,34 @@ class Worker:
             self._metrics.retried("flush")
             log.warning("flush put off: %s", error)
         self._metrics.state(describe_states(self.processor.states))
+
+    def _guard(self, topic: str, records: Sequence[Record], found: Mapping[tuple[int, int], int | str]) -> None:
+        guards = self._ports.guards
+        if guards is not None:
+            self._stopping_at_floods(lambda: guards.judge(topic, records, found))
+
+    def _stopping_at_floods(self, call: Callable[[], T]) -> T:
+        """Call; a flood is written down, so that somebody is paged, before it ends the process."""
+        try:
+            return call()
+        except Flood as flood:
+            if self._ports.guards is not None:
+                self._retry("flood", partial(self._ports.guards.port.record, flood))
+            raise
+
+    def _take_back(self, batch: Batch, refused: Sequence[RejectedLine]) -> None:
+        """Count without the events that the warehouse refused."""
+        ids = {(line.tenant, line.event_id) for line in refused}
+        found: dict[int, list[EventLine]] = {}
+        for partition, tenant, events in batch.fresh():
+            some = [event for event in events if (tenant, event.event_id) in ids]
+            found.setdefault(partition, []).extend(some)
+        self._emit_corrected(self._retry("take back", lambda: self.processor.take_back(found)))
+
+    def _emit_corrected(self, cells: Sequence[WindowCell]) -> None:
+        if cells:
+            lines = encode_lines(cells)
+            self._retry("emit", lambda: self._ports.emit.emit(topics.ROLLUPS, lines))
 
     def _retry(self, what: str, call: Callable[[], T]) -> T:
         wait = 0.1
@@ -178,26 +237,3 @@ class Worker:
 
 def _nothing(_: Sequence[int]) -> None:
     """These topics keep no state."""
-
-
-def _poison(record: Record, batch: Batch, clock: Clock) -> RejectedLine | None:
-    for partition, offset, why in batch.poison:
-        if (partition, offset) == (record.partition, record.offset):
-            return _unreadable(record, clock, why)
-    return None
-
-
-def _unreadable(record: Record, clock: Clock, why: str) -> RejectedLine:
-    """A record that is no chunk, kept as a dead letter of no tenant; the chunk number is its place in the topic."""
-    return RejectedLine(
-        tenant="",
-        received_at=round(clock.now(), 3),
-        reason=Reason.UNREADABLE_CHUNK,
-        field="",
-        message=why,
-        key_id="",
-        chunk=record.partition << 48 | record.offset,
-        index=0,
-        original=base64.b64encode(record.value[:POISON_BYTES]).decode(),
-        encoding="base64",
-    )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 
 from deploy.dead_letters import shown
@@ -175,6 +176,43 @@ def export(
         sys.stderr.write(f"{number:,} dead letters written\n")
 
 
+@dead_letters_app.command("flood")
+def flood(
+    *,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Go on: what Kafka holds by now goes to the dead letters.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on: the cause is gone, judge again.")] = False,
+    actor: Annotated[str, typer.Option("--by", help="Who says so; by default you.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Floods of bad messages at which a consumer has stopped; and how it goes on. Exit status 3 while one is open."""
+    from deploy.settings import load
+    from sinks.floods import ACCEPTED, OPEN, RESUMED, FloodBook
+    from sinks.warehouse import Warehouse
+
+    with _told():
+        if accept and resume:
+            raise ConfigError("say one of --accept and --resume", key="flood")
+        clock = SystemClock()
+        book = FloodBook(Warehouse(load().warehouse), clock)
+        if accept or resume:
+            book.close(ACCEPTED if accept else RESUMED, actor or _me())
+        floods = book.floods()
+        _print([msgspec.to_builtins(one) for one in floods], as_json, shown.floods)
+        if any(one.state == OPEN for one in floods):
+            raise typer.Exit(REFUSED)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except HeadraceError as error:
+        sys.stderr.write(f"headrace dead-letters: {error}\n")
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
 @contextmanager
 def _kept_open() -> Iterator[None]:
     yield
@@ -186,15 +224,12 @@ def _office() -> Iterator[Office]:
     from deploy.dead_letters.office import open_office
     from deploy.settings import load
 
-    try:
+    with _told():
         office, close = open_office(load(), SystemClock())
         try:
             yield office
         finally:
             close()
-    except HeadraceError as error:
-        sys.stderr.write(f"headrace dead-letters: {error}\n")
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
 
 
 def _request(selection: Selection, patch: Path | None, history: bool, as_tenant: str) -> Request:

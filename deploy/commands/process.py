@@ -20,6 +20,9 @@ def process(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics on loopback; 0 is off.")
     ] = None,
+    accept_flood: Annotated[
+        bool, typer.Option("--accept-flood", help="Let floods of bad messages through, to the dead letters.")
+    ] = False,
 ) -> None:
     """Take events from Kafka into the warehouse, or watch what they say and raise alerts."""
     from deploy.logs import configure
@@ -27,7 +30,8 @@ def process(
     from deploy.settings import load
     from schemas.clock import SystemClock
 
-    settings = load(overrides={"worker.metrics_port": metrics_port})
+    flood = "accept" if accept_flood else None
+    settings = load(overrides={"worker.metrics_port": metrics_port, "worker.flood": flood})
     configure(settings.log_level, f"process-{role}")
     if role is Part.EVENTS:
         from deploy.worker import run_worker as run

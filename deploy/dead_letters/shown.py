@@ -81,6 +81,28 @@ def replayed(found: dict[str, Any]) -> str:
     return "\n".join([*lines, *audited])
 
 
+def floods(found: Sequence[dict[str, Any]]) -> str:
+    """The table of floods, and how a consumer that stands at one goes on."""
+    if not found:
+        return "no consumer has stopped at a flood"
+    head = ("state", "stopped", "topic", "from", "bad", "of", "by", "example")
+    rows = [
+        (
+            *(one["state"], to_iso(one["stopped_at"])[:19], one["topic"], one["place"], f"{one['bad']:,}"),
+            *(f"{one['seen']:,}", one["actor"], one["example"]),
+        )
+        for one in found
+    ]
+    lines = [_table(head, rows)]
+    if any(one["state"] == "open" for one in found):
+        lines += [
+            "",
+            "the cause is gone:            headrace dead-letters flood --resume",
+            "let it go to the dead letters: headrace dead-letters flood --accept",
+        ]
+    return "\n".join(lines)
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     cells = [tuple(head), *(tuple(_cell(value) for value in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]

@@ -59,11 +59,11 @@ class ChdbWarehouse:
             insert.append(ndjson)
             insert.finish()
 
-    def command(self, sql: str) -> None:
+    def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         self._chdb.query(f"USE {self.database}")
         self._chdb.query(sql)
 
-    def write(self, events: bytes, ledger: Any, rejected: Any, duplicates: bytes = b"") -> None:
+    def write(self, events: bytes, ledger: Any, rejected: Any, duplicates: bytes = b"") -> list[Any]:
         """The sink port, straight."""
         from schemas.wire import encode_lines
 
@@ -71,3 +71,4 @@ class ChdbWarehouse:
         self.insert_lines("duplicates", duplicates)
         self.insert_lines("ledger", encode_lines(ledger))
         self.insert_lines("rejected_events", encode_lines(rejected))
+        return []
