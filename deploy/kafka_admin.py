@@ -95,6 +95,18 @@ def partitions(bootstrap: str, wanted: Iterable[Topic], *, timeout: float = 3.0)
     return {topic.name: len(found[topic.name].partitions) for topic in wanted if topic.name in found}
 
 
+def cluster_id(bootstrap: str, *, timeout: float = 10.0) -> str:
+    """What this Kafka calls itself, the same on every broker of it. Raises Retryable when it does not answer."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 0})
+    try:
+        return str(admin.list_topics(timeout=timeout).cluster_id or "")
+    except KafkaException as error:
+        raise Retryable(f"Kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
+
+
 def lag(
     bootstrap: str, group: str, names: Iterable[str], *, timeout: float = 5.0, clock: Clock | None = None
 ) -> dict[str, int]:

@@ -1,27 +1,43 @@
-"""From raw lines to events: NDJSON, or CSV through a mapping. What cannot be read becomes a `Faulty`, never a crash."""
+"""From pieces of a file to events, mapped where there is a mapping. What cannot be read is a `Faulty`, no crash."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, BinaryIO, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 from uuid import UUID, uuid5
 
 import orjson
 
 from deploy.backfill.mapping import Mapping, RowError
-from deploy.backfill.source import MAX_LINE, lines_of
+from deploy.backfill.pieces import MAX_LINE, CsvRows, Piece
 from ingest.decode import Faulty, decode_carefully
 from ingest.refusals import Refusal
-from schemas.errors import ConfigError
 from schemas.reasons import Reason
 
 T = TypeVar("T")
+BATCH: Final = 1_000
 NAMESPACE: Final = UUID("5d6f5b0e-0c52-5a37-9a4e-2b1f3f6d7a90")
 """Of derived event ids. Never change it: a file that was sent before would be stored again."""
+Ids = Literal["line", "content", "off"]
+"""What the id of an event without one is made of: its content and line, or its content alone; or it gets none."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+
+
+class Batch(NamedTuple):
+    """Events, and for each the line (in Parquet the row) where it begins."""
+
+    name: str
+    events: list[Any]
+    lines: Sequence[int]
+
+    def where(self, index: int) -> str:
+        """File and line of an event."""
+        return f"{self.name}:{self.lines[index]}"
 
 
 def batches(events: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -31,27 +47,46 @@ def batches(events: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def decoded(blocks: Iterator[list[bytes]], size: int, *, derive_ids: bool = False) -> Iterator[list[object]]:
-    """Events of NDJSON lines, at most `size` at a time, blocks not joined.
+def decoded(piece: Piece, mapping: Mapping | None, ids: Ids) -> Iterator[Batch]:
+    """The events of a piece."""
+    if piece.format == "csv" and mapping is not None:
+        rows = _csv_rows(piece, mapping)
+    elif piece.format == "parquet":
+        from deploy.backfill.parquet import parquet_rows
 
-    `derive_ids`: an event without `event_id` gets one made from its line, so equal lines get equal ids.
-    """
-    for lines in blocks:
-        for start in range(0, len(lines), size):
-            part = lines[start : start + size]
-            try:
-                events = [orjson.loads(line) for line in part]
-            except orjson.JSONDecodeError:
-                events = [_read(line.removeprefix(_BOM)) for line in part]
-            if derive_ids:
-                _derive(events, part)
-            yield events
+        rows = parquet_rows(piece, mapping, ids)
+    else:
+        yield from _json_lines(piece, mapping, ids)
+        return
+    for some in batches(rows, BATCH):
+        yield Batch(piece.name, [event for _, event in some], [line for line, _ in some])
 
 
-def _derive(events: list[Any], lines: list[bytes]) -> None:
-    for event, line in zip(events, lines, strict=True):
-        if isinstance(event, dict) and event.get("event_id") is None:
-            event["event_id"] = str(uuid5(NAMESPACE, line.strip().hex()))
+def _json_lines(piece: Piece, mapping: Mapping | None, ids: Ids) -> Iterator[Batch]:
+    lines = piece.data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for start in range(0, len(lines), BATCH):
+        part = lines[start : start + BATCH]
+        numbers: Sequence[int] = range(piece.begin.line + start + 1, piece.begin.line + start + 1 + len(part))
+        try:
+            events: list[Any] = [orjson.loads(line) for line in part]
+        except orjson.JSONDecodeError:
+            filled = [(number, line) for number, line in zip(numbers, part, strict=True) if not line.isspace() and line]
+            numbers, part = [number for number, _ in filled], [line for _, line in filled]
+            events = [_read(line.removeprefix(_BOM)) for line in part]
+        if mapping is not None:
+            events = [_mapped(mapping, event, number) for event, number in zip(events, numbers, strict=True)]
+        elif ids != "off":
+            _derive(events, part, numbers, ids)
+        yield Batch(piece.name, events, numbers)
+
+
+def _derive(events: list[Any], lines: list[bytes], numbers: Sequence[int], ids: Ids) -> None:
+    for event, line, number in zip(events, lines, numbers, strict=True):
+        if event.__class__ is dict and event.get("event_id") is None:
+            content = line.removeprefix(_BOM).strip().hex()
+            event["event_id"] = str(uuid5(NAMESPACE, content if ids == "content" else f"{content} {number}"))
 
 
 def _read(line: bytes) -> object:
@@ -67,24 +102,48 @@ def _read(line: bytes) -> object:
         return Faulty(Reason.UNREADABLE_BODY, "", refusal.message, line)
 
 
-def mapped_csv(stream: BinaryIO, name: str, mapping: Mapping) -> Iterator[object]:
-    """One event a row, as the mapping says; raises `ConfigError` when the header lacks a column that it names."""
-    text = (line.decode("utf-8", "surrogateescape") for lines in lines_of(stream, name) for line in lines)
-    rows = csv.reader((line.removeprefix("\ufeff") for line in text), delimiter=mapping.delimiter)
-    header = mapping.columns or next(rows, [])
-    missing = sorted(mapping.needed() - set(header))
-    if missing:
-        raise ConfigError(f"has no column {missing[0]!r}; it has: {', '.join(header)}", file=name)
-    for number, row in enumerate(rows, 1):
-        yield _mapped(mapping, dict(zip(header, row, strict=False)), number, len(row) == len(header))
+def _mapped(mapping: Mapping, row: Any, number: int) -> object:
+    if row.__class__ is not dict:
+        if row.__class__ is Faulty:
+            return row
+        return Faulty(Reason.NOT_AN_OBJECT, "", "the row is no JSON object", orjson.dumps(row))
+    return to_event(mapping, row, number)
 
 
-def _mapped(mapping: Mapping, row: dict[str, str], number: int, complete: bool) -> object:
-    original = orjson.dumps({key: value.encode("utf-8", "replace").decode() for key, value in row.items()})
-    if not complete:
-        message = f"row {number} has another number of columns than the header"
-        return Faulty(Reason.UNREADABLE_BODY, "", message, original)
+def to_event(mapping: Mapping, row: dict[str, Any], number: int) -> object:
+    """The event of a row, or a `Faulty` with the row and what is wrong with it."""
     try:
         return mapping.event(row, number)
     except RowError as error:
-        return Faulty(Reason.WRONG_TYPE, error.field, f"row {number}: {error}", original)
+        return Faulty(Reason.WRONG_TYPE, error.field, f"row {number}: {error}", original(row))
+
+
+def original(row: dict[str, Any]) -> bytes:
+    """A row as the rejected events keep it."""
+    try:
+        return orjson.dumps(row)
+    except TypeError:
+        return json.dumps(row, default=str).encode()
+
+
+def _csv_rows(piece: Piece, mapping: Mapping) -> Iterator[tuple[int, object]]:
+    """(line, event) of each row."""
+    rows = CsvRows(io.BytesIO(piece.data), mapping.delimiter, Path(piece.name))
+    names, number, line = piece.columns, piece.begin.row, piece.begin.line + 1
+    while True:
+        try:
+            cells = rows.next()
+        except StopIteration:
+            return
+        number += 1
+        if cells is None:
+            message = f"row {number} is no CSV: a quote is never closed, or a cell is too long"
+            yield line, Faulty(Reason.UNREADABLE_BODY, "", message, b"")
+        elif cells:
+            row = dict(zip(names, cells, strict=False))
+            if len(cells) == len(names):
+                yield line, to_event(mapping, row, number)
+            else:
+                message = f"row {number} has {len(cells)} cells, the header {len(names)}"
+                yield line, Faulty(Reason.UNREADABLE_BODY, "", message, original(row))
+        line = piece.begin.line + rows.lines + 1

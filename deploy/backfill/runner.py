@@ -19,12 +19,22 @@ from schemas.errors import Retryable
 RETRY_SECONDS: Final = 0.5
 SAMPLES: Final = 10
 
+Where = Callable[[int], str]
+"""File and line of the event at an index of its batch."""
+
 
 class Door(Protocol):
     """The part of `ingest.gateway.Gateway` that is needed."""
 
     async def submit(
-        self, tenant: str, pack: str, key_id: str, events: list[object], *, backfill: bool = False
+        self,
+        tenant: str,
+        pack: str,
+        key_id: str,
+        events: list[object],
+        *,
+        backfill: bool = False,
+        where: Where | None = None,
     ) -> Verdicts: ...
 
 
@@ -40,23 +50,12 @@ class Report:
     samples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, other: Report) -> None:
-        """Count what another process sent; its events were counted when they were handed over."""
+        """Count what another sent."""
+        self.events += other.events
         self.accepted += other.accepted
         self.rejected.update(other.rejected)
         self.retries += other.retries
-        self.samples = sorted([*self.samples, *other.samples], key=lambda one: int(one["number"]))[:SAMPLES]
-
-    def summary(self) -> dict[str, Any]:
-        """As the command prints it."""
-        rate = round(self.events / self.seconds) if self.seconds > 0 else 0
-        return {
-            "events": self.events,
-            "accepted": self.accepted,
-            "rejected": dict(sorted(self.rejected.items())),
-            "retries": self.retries,
-            "seconds": round(self.seconds, 3),
-            "events_per_second": rate,
-        }
+        self.samples = [*self.samples, *other.samples][:SAMPLES]
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,11 @@ class Owner:
 
 
 class Backfill:
-    """Sends batches for one owner. `give_up`: seconds of trouble with Kafka after which it raises Retryable.
+    """Sends batches for one owner. `give_up`: seconds of trouble with Kafka after which it raises Retryable."""
 
-    `first`: events before these, so that samples carry the number of the event.
-    """
-
-    def __init__(
-        self, door: Door, owner: Owner, clock: Clock, *, window: int = 8, give_up: float = 60.0, first: int = 0
-    ) -> None:
+    def __init__(self, door: Door, owner: Owner, clock: Clock, *, window: int = 8, give_up: float = 60.0) -> None:
         self._door, self._owner, self._clock = door, owner, clock
         self._window, self._give_up = window, give_up
-        self._number = first
         self.report = Report()
 
     async def send(
@@ -90,9 +83,7 @@ class Backfill:
         waiting: set[asyncio.Task[list[object]]] = set()
         try:
             for batch in batches:
-                waiting.add(asyncio.create_task(self._submit(batch, self._number)))
-                self._number += len(batch)
-                self.report.events += len(batch)
+                waiting.add(asyncio.create_task(self._one(batch)))
                 while len(waiting) >= self._window:
                     waiting = await _some(waiting, sent)
                 await asyncio.sleep(0)
@@ -104,29 +95,36 @@ class Backfill:
             self.report.seconds += self._clock.monotonic() - begin
         return self.report
 
-    async def _submit(self, batch: list[object], first: int) -> list[object]:
-        """One batch, again and again until it is taken. Returns it."""
+    async def _one(self, batch: list[object]) -> list[object]:
+        self.report.add(await self.submit(batch))
+        return batch
+
+    async def submit(self, batch: list[object], where: Where | None = None) -> Report:
+        """Send one batch, again and again until it is taken. Raises Retryable when Kafka stays away."""
         until = self._clock.monotonic() + self._give_up
+        retries = 0
         while True:
             try:
                 owner = self._owner
-                verdicts = await self._door.submit(owner.tenant, owner.pack, owner.key_id, batch, backfill=True)
+                verdicts = await self._door.submit(
+                    owner.tenant, owner.pack, owner.key_id, batch, backfill=True, where=where
+                )
                 break
             except Retryable:
                 if self._clock.monotonic() >= until:
                     raise
-                self.report.retries += 1
+                retries += 1
                 await asyncio.sleep(RETRY_SECONDS)
-        self._count(verdicts, first)
-        return batch
+        return _report(len(batch), verdicts, retries, where)
 
-    def _count(self, verdicts: Verdicts, first: int) -> None:
-        report = self.report
-        report.accepted += verdicts.accepted
-        for verdict in verdicts.rejected:
-            report.rejected[verdict["reason"]] += 1
-            if len(report.samples) < SAMPLES:
-                report.samples.append({"number": first + verdict["index"] + 1, **verdict})
+
+def _report(events: int, verdicts: Verdicts, retries: int, where: Where | None) -> Report:
+    samples: list[dict[str, Any]] = [
+        {"where": f"event {one['index'] + 1}" if where is None else where(one["index"]), **one}
+        for one in verdicts.rejected[:SAMPLES]
+    ]
+    reasons = Counter(verdict["reason"] for verdict in verdicts.rejected)
+    return Report(events, verdicts.accepted, reasons, retries, 0.0, samples)
 
 
 async def _some(

@@ -1,7 +1,4 @@
-"""From files to raw lines: plain, gzip or zstd, told by their first bytes; in blocks, so memory does not grow.
-
-A line over `MAX_LINE` bytes is not an event: its beginning is handed on, to be rejected, and the rest is skipped.
-"""
+"""From files to bytes: plain, gzip or zstd, told by their first bytes. Memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -18,14 +15,16 @@ import zstandard
 from schemas.errors import ConfigError
 
 BLOCK: Final = 1 << 20
-MAX_LINE: Final = 1 << 20
+STDIN: Final = Path("-")
+BROKEN: Final = (OSError, EOFError, zstandard.ZstdError)
+"""What reading raises where compressed data is damaged or cut off."""
 _SIP: Final = 4096
 """Compressed bytes inflated at once: even a bomb makes no more than some 100 MB of them."""
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class Progress:
-    """How far a file is read. `size` and `done` in bytes as stored (compressed); `size` 0 when it is not known."""
+    """How far a file is read: `done` of `size`, bytes as stored (compressed) or rows; `size` 0 when it is not known."""
 
     def __init__(self, size: int) -> None:
         self.size, self.done = size, 0
@@ -45,6 +44,13 @@ class _Counted(io.RawIOBase):
         buffer[: len(data)] = data
         self._progress.done += len(data)
         return len(data)
+
+    def seekable(self) -> bool:
+        return self._inner.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._progress.done = self._inner.seek(offset, whence)
+        return self._progress.done
 
 
 class _Zstd(io.RawIOBase):
@@ -83,8 +89,8 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Progress]]:
     """The inflated content of `path` (`-` is standard input). Raises `ConfigError` when it cannot be opened."""
     with ExitStack() as stack:
         try:
-            raw = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
-            progress = Progress(0 if raw is sys.stdin.buffer else path.stat().st_size)
+            raw = sys.stdin.buffer if path == STDIN else stack.enter_context(path.open("rb"))
+            progress = Progress(0 if path == STDIN else path.stat().st_size)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
         buffered = io.BufferedReader(_Counted(raw, progress), BLOCK)
@@ -97,30 +103,26 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Progress]]:
             yield cast(BinaryIO, buffered), progress
 
 
-def lines_of(stream: BinaryIO, name: str) -> Iterator[list[bytes]]:
-    """Lines without their ends, blank ones left out, some thousand at a time.
-
-    Raises `ConfigError` naming the file when the compressed data is broken; what was read before is already handed on.
-    """
-    rest, skipping = b"", False
-    for block in _blocks(stream, name):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        if skipping and lines:
-            lines, skipping = lines[1:], False
-        if skipping:
-            rest = b""
-        elif len(rest) > MAX_LINE:
-            lines.append(rest[: MAX_LINE + 1])
-            rest, skipping = b"", True
-        yield [line for line in lines if line and not line.isspace()]
-    if rest and not skipping and not rest.isspace():
-        yield [rest]
-
-
-def _blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
+def pass_over(stream: BinaryIO, count: int, path: Path) -> None:
+    """Skip inflated bytes: a plain file is entered there, a compressed one is inflated up to there."""
     try:
-        while block := stream.read(BLOCK):
-            yield block
-    except (OSError, EOFError, zstandard.ZstdError) as error:
-        raise ConfigError(f"the compressed data is damaged or cut off ({error})", file=name) from error
+        if stream.seekable():
+            stream.seek(count, io.SEEK_CUR)
+            return
+        while count and (data := stream.read(min(count, BLOCK))):
+            count -= len(data)
+    except BROKEN as error:
+        raise damaged(error, path) from error
+
+
+def damaged(error: Exception, path: Path) -> ConfigError:
+    """What to say of a file that cannot be read to its end."""
+    return ConfigError(f"the compressed data is damaged or cut off ({error})", file=str(path))
+
+
+def peek(stream: BinaryIO, count: int, path: Path) -> bytes:
+    """Some of the next bytes, at most `count`, still to be read. Raises `ConfigError` for damaged data."""
+    try:
+        return cast(io.BufferedReader, stream).peek(count)[:count]
+    except BROKEN as error:
+        raise damaged(error, path) from error

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from deploy.stack import Stack
+from sinks.warehouse import Warehouse
 from tests.e2e.doors import Doors, balanced, eventually
-from tests.e2e.up import headrace
+from tests.e2e.up import ROOT, clean, headrace
 from tests.real_data.expected import cdnow_purchases, sparkify_listening
 from tests.real_data.mapping import CDNOW, cdnow, require, sparkify, write_ndjson
 
@@ -73,11 +78,19 @@ properties:
 """
     )
     expected = cdnow_purchases()
-    for run in (1, 2):
-        summary, _ = backfill(stack, doors, str(tmp_path / "rows.csv"), "--mapping", str(tmp_path / "mapping.yaml"))
+    words = [str(tmp_path / "rows.csv"), "--mapping", str(tmp_path / "mapping.yaml")]
+    dry, shown = backfill(stack, doors, *words, "--dry-run")
+    assert (dry["dry_run"], dry["accepted"]) == (True, expected.orders)
+    assert "rows.csv:1: {" in shown
+    for sent, more in ((1, []), (1, []), (2, ["--restart"])):
+        summary, _ = backfill(stack, doors, *words, *more)
         assert summary["accepted"] == expected.orders
-        assert settled(doors, run * expected.orders)["stored"] == expected.orders
+        assert settled(doors, sent * expected.orders)["stored"] == expected.orders
         assert doors.value("revenue", **NINETIES) == float(expected.revenue)
+    assert summary["resumed"] == 0
+    again, said = backfill(stack, doors, *words)
+    assert (again["resumed"], again["events_per_second"]) == (expected.orders, 0)
+    assert "earlier runs" in said
 
 
 def test_sparkify_gives_its_counts(stack: Stack, doors: Doors, tmp_path: Path) -> None:
@@ -102,10 +115,66 @@ def test_bad_lines_are_named_and_stored_as_rejected_and_cost_no_good_one(
     (tmp_path / "some.ndjson").write_text("\n".join(lines))
     summary, errors = backfill(stack, doors, str(tmp_path / "some.ndjson"))
     assert summary["rejected"] == {"invalid_source": 1, "unreadable_body": 1}
-    assert "event 8 " in errors
-    assert "event 10 " in errors
+    assert f"{tmp_path}/some.ndjson:8: unreadable_body" in errors
+    assert f"{tmp_path}/some.ndjson:10: invalid_source: source:" in errors
     ledger = eventually(doors.pipeline, lambda got: got["accepted"] == 50 and balanced(got), every=0.2)
     assert ledger["rejected"] == summary["rejected"]
+    rows = Warehouse(stack.warehouse_url).query(
+        f"SELECT message FROM rejected_events WHERE tenant = '{doors.tenant}' ORDER BY reason"
+    )
+    assert [row["message"].split(": ")[0] for row in rows] == [f"{tmp_path}/some.ndjson:{n}" for n in (10, 8)]
+
+
+def test_more_rejected_events_than_allowed_end_it_with_status_3(stack: Stack, doors: Doors, tmp_path: Path) -> None:
+    (tmp_path / "bad.ndjson").write_text("{}\n" * 9)
+    _, errors = backfill(stack, doors, str(tmp_path / "bad.ndjson"), "--max-errors", "8", code=3)
+    assert "9 events were rejected, more than --max-errors 8" in errors
+    assert "bad.ndjson:1: missing_field" in errors
+
+
+def purchases(count: int) -> Iterator[dict[str, Any]]:
+    """Purchases of a cent each over some days of 1998; every second one has no id of its own."""
+    for n in range(count):
+        event = {
+            "event_type": "user_purchased",
+            "timestamp": 883612800 + n,
+            "user_id": f"customer-{n % 997}",
+            "source": "backend",
+            "properties": {"order_id": str(UUID(int=n)), "order_value": 0.01, "order_category": "x" * 200},
+        }
+        yield event | ({"event_id": f"own-{n}"} if n % 2 else {})
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress], ids=["plain", "gzip"])
+def test_killed_and_run_again_it_goes_on_and_stores_every_event_once(
+    pack: Callable[[bytes], bytes], stack: Stack, doors: Doors, tmp_path: Path
+) -> None:
+    count, path, state = 60_000, tmp_path / "events", tmp_path / "state"
+    path.write_bytes(pack(b"".join(json.dumps(event).encode() + b"\n" for event in purchases(count))))
+    words = [str(path), "--key", doors.write_key, "--kafka", stack.kafka, "--state", str(state), "--processes", "1"]
+    words += ["--data-dir", str(stack.settings.data_dir)]
+
+    def place() -> int:
+        (found,) = list(state.glob("*.json")) or [None]
+        return 0 if found is None else int(json.loads(found.read_text())["events"])
+
+    def interrupted(before: int) -> int:
+        running = subprocess.Popen([sys.executable, "-m", "deploy.cli", "backfill", *words], cwd=ROOT, env=clean())
+        eventually(place, lambda events: events > before or running.poll() is not None)
+        running.kill()
+        running.wait()
+        return place()
+
+    resumed = interrupted(interrupted(0))
+    assert resumed > 0
+    done = headrace("backfill", *words)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["events"], summary["accepted"], summary["resumed"]) == (count, count, resumed)
+    ledger = eventually(doors.pipeline, lambda got: got["stored"] == count and balanced(got), every=0.2)
+    assert ledger["duplicates"] < count
+    assert doors.value("purchases", **NINETIES) == count
+    assert doors.value("revenue", **NINETIES) == count / 100
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +23,14 @@ class Recorder:
         self.calls: list[tuple[str, str, str, bool]] = []
 
     async def submit(
-        self, tenant: str, pack: str, key_id: str, events: list[object], *, backfill: bool = False
+        self,
+        tenant: str,
+        pack: str,
+        key_id: str,
+        events: list[object],
+        *,
+        backfill: bool = False,
+        where: Callable[[int], str] | None = None,
     ) -> Verdicts:
         self.now += 1
         self.most = max(self.most, self.now)
@@ -74,19 +82,18 @@ async def test_trouble_that_stays_ends_it(monkeypatch: pytest.MonkeyPatch) -> No
         await sender.send(batches(1))
 
 
-async def test_rejected_events_are_counted_and_the_first_are_shown_with_their_number() -> None:
-    door = Recorder()
-    some: list[list[Any]] = [[{"n": 1}, "bad"], ["bad"] * 15]
-    report = await Backfill(door, Owner("acme", "marketing"), SystemClock(), window=1, first=100).send(some)
-    assert report.rejected == {"not_an_object": 16}
-    assert [sample["number"] for sample in report.samples][:2] == [102, 103]
+async def test_rejected_events_are_counted_and_the_first_are_shown_with_their_place() -> None:
+    sender = Backfill(Recorder(), Owner("acme", "marketing"), SystemClock())
+    report = await sender.submit(["bad" if n % 2 else {"n": n} for n in range(30)], lambda index: f"file:{index}")
+    assert (report.events, report.accepted, report.rejected) == (30, 15, {"not_an_object": 15})
+    assert [sample["where"] for sample in report.samples][:2] == ["file:1", "file:3"]
     assert len(report.samples) == 10
 
 
-def test_reports_of_processes_add_up() -> None:
-    total, part = Report(events=5), Report(events=5, accepted=3, retries=1, seconds=9.0)
+def test_reports_add_up() -> None:
+    total, part = Report(events=5), Report(events=5, accepted=3, retries=1, seconds=9.0, samples=[{"n": 1}] * 8)
     part.rejected.update({"wrong_type": 2})
-    total.add(part)
-    assert total.summary() == {
-        "events": 5, "accepted": 3, "rejected": {"wrong_type": 2}, "retries": 1, "seconds": 0, "events_per_second": 0,
-    }  # fmt: skip
+    for _ in range(2):
+        total.add(part)
+    assert (total.events, total.accepted, total.rejected, total.retries) == (15, 6, {"wrong_type": 4}, 2)
+    assert len(total.samples) == 10
