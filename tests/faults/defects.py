@@ -179,21 +179,21 @@ def forgotten_ids(_: str) -> None:
 
     from stream_processors.recovery import Recovery
 
-    _replace(Recovery, "_fingerprints", lambda _: lambda self, mine: np.empty(0, dtype=np.uint64))
+    _replace(Recovery, "_fingerprints", lambda _: lambda *_: np.empty(0, dtype=np.uint64))
 
 
 def forgotten_windows(_: str) -> None:
     """A worker that takes over a partition begins its window cells at zero."""
     from stream_processors.recovery import Recovery
 
-    _replace(Recovery, "_load_windows", lambda _: lambda self, windows, mine, since: None)
+    _replace(Recovery, "_load_windows", lambda _: lambda *_: None)
 
 
 def forgotten_users(_: str) -> None:
     """A worker that takes over a partition does not bring users up to date that changed since the checkpoint."""
     from stream_processors.recovery import Recovery
 
-    _replace(Recovery, "_load_changed_users", lambda _: lambda self, users, mine, since: None)
+    _replace(Recovery, "_load_changed_users", lambda _: lambda *_: None)
 
 
 def answer_before_kafka(_: str) -> None:

@@ -16,7 +16,7 @@ from tests.faults.traffic import Traffic
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 
-@pytest.mark.sizes(short=Size(events=4_000, rate=800, times=2), full=Size(events=400_000, rate=2_000, times=20))
+@pytest.mark.sizes(short=Size(events=2_500, rate=800, times=2), full=Size(events=400_000, rate=2_000, times=20))
 def test_collector_killed_again_and_again(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
 ) -> None:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 
 @pytest.mark.durable
-@pytest.mark.sizes(short=Size(events=4_000, rate=500, times=1), full=Size(events=400_000, rate=2_000, times=5))
+@pytest.mark.sizes(short=Size(events=2_500, rate=500, times=1), full=Size(events=400_000, rate=2_000, times=5))
 def test_kafka_restarted(size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]) -> None:
     """The last of the restarts is a kill -9."""
     traffic = Traffic(seed=106, rate=size.rate)

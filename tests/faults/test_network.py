@@ -15,7 +15,7 @@ from tests.faults.traffic import Traffic
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 
-@pytest.mark.sizes(short=Size(events=4_000, rate=400, seconds=2), full=Size(events=300_000, rate=1_000, seconds=60))
+@pytest.mark.sizes(short=Size(events=3_000, rate=400, seconds=2), full=Size(events=300_000, rate=1_000, seconds=60))
 def test_network_cut_one_way_flapping_and_black_hole(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
 ) -> None:
@@ -52,7 +52,7 @@ def test_network_cut_one_way_flapping_and_black_hole(
     )
 
 
-@pytest.mark.sizes(short=Size(events=5_000, rate=500, seconds=6), full=Size(events=300_000, rate=1_500, seconds=120))
+@pytest.mark.sizes(short=Size(events=4_000, rate=500, seconds=5), full=Size(events=300_000, rate=1_500, seconds=120))
 def test_worker_stopped_and_woken_as_a_zombie(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
 ) -> None:

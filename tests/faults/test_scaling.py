@@ -21,7 +21,7 @@ MOST_REDELIVERED = 1.0
 """Percent of the chunks that reach a handler a second time."""
 
 
-@pytest.mark.sizes(short=Size(events=6_000, rate=600, times=2), full=Size(events=300_000, rate=1_500, times=20))
+@pytest.mark.sizes(short=Size(events=2_000, rate=500, times=1), full=Size(events=300_000, rate=1_500, times=20))
 def test_rolling_sigterm(size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]) -> None:
     traffic = Traffic(seed=104, rate=size.rate)
     exits: list[float] = []
@@ -47,7 +47,7 @@ def test_rolling_sigterm(size: Size, faults_kind: str, record: Record, tmp_path:
 
 
 @pytest.mark.sizes(
-    short=Size(events=5_000, rate=500, times=1, seconds=4), full=Size(events=600_000, rate=1_000, times=20, seconds=15)
+    short=Size(events=3_000, rate=500, times=1, seconds=2), full=Size(events=600_000, rate=1_000, times=20, seconds=15)
 )
 def test_two_workers_become_four_and_two_again(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]

@@ -19,7 +19,7 @@ SHARE = {False: 0.1, True: 0.01}
 """Share of the inserts that fail; more of them where there are few."""
 
 
-@pytest.mark.sizes(short=Size(events=5_000, rate=1_500), full=Size(events=500_000, rate=3_000))
+@pytest.mark.sizes(short=Size(events=3_000, rate=1_000), full=Size(events=500_000, rate=3_000))
 def test_sink_that_fails_now_and_then(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
 ) -> None:

@@ -20,7 +20,7 @@ FLOOR = 1.0
 """Seconds under which a p99 counts as unharmed, however small the one that it is compared with was."""
 
 
-@pytest.mark.sizes(short=Size(events=3_000, rate=1_000), full=Size(events=600_000, rate=4_000))
+@pytest.mark.sizes(short=Size(events=2_000, rate=1_000), full=Size(events=600_000, rate=4_000))
 def test_one_user_causes_most_of_the_traffic(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
 ) -> None:
