@@ -28,7 +28,8 @@ def test_worker_killed_again_and_again(
 ) -> None:
     traffic, chance = Traffic(seed=101, rate=size.rate), random.Random(101)
     recoveries: list[float] = []
-    with Pipeline(tmp_path, faults_kind, plants=plants, WORKER_TAKE_CHUNKS="20") as pipeline:
+    take = "200" if size.full else "20"  # few events make more than a few batches only when these are small
+    with Pipeline(tmp_path, faults_kind, plants=plants, WORKER_TAKE_CHUNKS=take) as pipeline:
         with pipeline.client(traffic, size.events) as client:
             for number in range(size.times):
                 client.wait_for((number + 0.5) / size.times * 0.8)
