@@ -15,8 +15,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,10 +24,14 @@ import mode
 from faust.transport.drivers import aiokafka as driver
 
 from schemas.clock import Clock
+from schemas.flood import Flood
+from stream_processors.intake import Intake, cut
+from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Record
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
+from stream_processors.watchdog import Guard, Outage, Progress, Watchdog, watch
 
 log = logging.getLogger("headrace.worker")
 
@@ -39,26 +42,11 @@ FETCH_WAIT_MS = 250
 """How long a broker may hold a fetch open. Faust fixes 1,500 ms; some brokers look for records only half way
 through and at the end, and events would wait for that."""
 
+FULL_SECONDS = 0.02
+"""How long to wait for records to be acknowledged before it is looked again whether more may be fetched."""
+
 EXIT_UNEXPECTED = 70
-EXIT_STALLED = 71
-
-
-@dataclass
-class _Progress:
-    """What the routes are at.
-
-    `began`: when each unfinished batch of a topic began (monotonic seconds), by (topic, number of the batch). `owned`:
-    (topic, partition) of what is assigned to us, None before the first assignment.
-    """
-
-    began: dict[tuple[str, int], float] = field(default_factory=dict)
-    owned: frozenset[tuple[str, int]] | None = None
-
-    def mine(self, events: Sequence[Any]) -> list[Any]:
-        """The events that are ours. Others stood in a buffer when their partition was taken away: they are neither
-        handled nor acknowledged here, the new owner gets them."""
-        owned = self.owned
-        return [event for event in events if owned is None or _place(event.message) in owned]
+EXIT_FLOOD = 72
 
 
 def run_app(
@@ -69,22 +57,24 @@ def run_app(
     clock: Clock,
     metrics: WorkerMetrics,
     stopping: threading.Event | None = None,
+    guard: Guard | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then leave; `name` is the consumer group's suffix.
 
-    `stopping` is set as soon as the signal came, for work that takes long.
+    `stopping` is set as soon as the signal came, for work that takes long. `guard`: what the watchdog goes by.
     """
-    app = _build_app(name, settings)
+    guard = guard or Guard(Outage(clock), Lease(clock, settings.session_timeout))
+    app = _build_app(name, settings, guard.lease)
     if stopping is not None:
         app.task()(_tell_stop(app, stopping))
-    progress = _Progress()
+    progress = Progress()
     for route in routes:
         _add_agent(app, route, progress, clock, metrics)
     for work in background:
         _add_background(app, work)
 
-    _follow_assignment(app, routes, progress)
-    threading.Thread(target=_watch, args=(progress, settings.stall_seconds, clock), daemon=True).start()
+    _follow_assignment(app, routes, progress, guard.lease)
+    watch(Watchdog(progress, guard.outage, clock, settings.stall_seconds, guard.offsets), clock, _end_process)
     _tune_garbage_collection()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
     worker.execute_from_commandline()
@@ -107,10 +97,12 @@ def _tell_stop(app: faust.App, stopping: threading.Event) -> Callable[[], Awaita
     return tell_stop
 
 
-def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: _Progress) -> None:
+def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: Progress, lease: Lease) -> None:
     tasks: set[asyncio.Task[None]] = set()
+    joining = [lease.now()]
 
     async def assign(partitions: Iterable[Any]) -> None:
+        progress.assigning += 1
         try:
             for route in routes:
                 await asyncio.to_thread(route.assign, _of(route, partitions))
@@ -118,12 +110,16 @@ def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: _Progr
             raise
         except BaseException:
             _end_process("unexpected error on assignment", EXIT_UNEXPECTED)
+        finally:
+            progress.assigning -= 1
 
     async def revoked(_: faust.App, revoked: Iterable[Any], **__: Any) -> None:
         progress.owned = frozenset()
         await assign(())
+        joining[0] = lease.now()
 
     async def assigned(_: faust.App, assigned: Iterable[Any], **__: Any) -> None:
+        lease.renew(joining[0])
         partitions = tuple(assigned)
         progress.owned = frozenset((tp.topic, tp.partition) for tp in partitions)
         task = asyncio.create_task(assign(partitions))
@@ -132,10 +128,6 @@ def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: _Progr
 
     app.on_partitions_revoked.connect(revoked, weak=False)
     app.on_partitions_assigned.connect(assigned, weak=False)
-
-
-def _place(message: Any) -> tuple[str, int]:
-    return message.topic, message.partition
 
 
 def _of(route: Route, partitions: Iterable[Any]) -> list[int]:
@@ -148,17 +140,51 @@ class _PromptThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting for it; read when the consumer starts
         return consumer
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        _renew_with_heartbeats(self._consumer._coordinator, self.transport.lease)
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's own
+        intake = self.transport.intake
+        self._ensure_consumer()._max_poll_records = intake.records
+        found = await super().getmany(active_partitions, timeout)
+        intake.fetched([len(record.value or b"") for records in found.values() for record in records])
+        return found
+
 
 class _PromptConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> _PromptThread:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109 - likewise
+        if self.transport.intake.is_full(len(message.value or b"") for message in self.unacked):
+            await asyncio.sleep(FULL_SECONDS)
+            return
+        async for one in super().getmany(timeout):
+            yield one
+
+
+def _renew_with_heartbeats(coordinator: Any, lease: Lease) -> None:
+    """Every heartbeat that the group answers renews the lease."""
+    beat = coordinator._do_heartbeat
+
+    async def beat_and_renew() -> bool:
+        sent = lease.now()
+        answered = bool(await beat())
+        if answered:
+            lease.renew(sent)
+        return answered
+
+    coordinator._do_heartbeat = beat_and_renew
+
 
 class _PromptTransport(driver.Transport):  # type: ignore[misc]
     Consumer = _PromptConsumer
+    lease: Lease
+    intake: Intake
 
 
-def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
+def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.App:
     app = faust.App(
         id=f"{settings.group}-{name}",
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
@@ -167,7 +193,7 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
         store="memory://",
         agent_supervisor=mode.CrashingSupervisor,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=8 * 1024 * 1024,
+        consumer_max_fetch_size=2 * 1024 * 1024,
         # Kafka that has just started may deal out partitions before it knows every topic; Faust then goes without the
         # topic until it asks again, which by its own default is after 5 minutes.
         consumer_metadata_max_age_ms=5000,
@@ -175,7 +201,8 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
         broker_heartbeat_interval=settings.session_timeout / 5,
         broker_request_timeout=max(90.0, settings.session_timeout * 3),
         broker_commit_interval=0.5,
-        broker_max_poll_records=1000,
+        # While the warehouse is away nothing is fetched, and leaving the group for that would help nobody.
+        broker_max_poll_interval=7 * 86400.0,
         stream_buffer_maxsize=2 * settings.take_chunks,
         stream_wait_empty=False,
         topic_allow_declare=False,
@@ -185,14 +212,15 @@ def _build_app(name: str, settings: ProcessorSettings) -> faust.App:
         loghandlers=[],
     )
     app.transport = _PromptTransport(app.conf.broker_consumer, app)
+    app.transport.lease, app.transport.intake = lease, Intake()
     return app
 
 
-def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, metrics: WorkerMetrics) -> None:
+def _add_agent(app: faust.App, route: Route, progress: Progress, clock: Clock, metrics: WorkerMetrics) -> None:
     topic = app.topic(route.topic, key_serializer="raw", value_serializer="raw")
 
     async def acknowledge(stream: Any, events: Sequence[Any], batch: int) -> None:
-        for event in events:
+        for event in progress.mine(events):
             await stream.ack(event)
         progress.began.pop((route.topic, batch), None)
         metrics.acknowledged(route.topic, len(events))
@@ -201,24 +229,22 @@ def _add_agent(app: faust.App, route: Route, progress: _Progress, clock: Clock, 
         storing: deque[asyncio.Task[None]] = deque()
         batch = 0
         async for taken in stream.noack_take(route.take, within=route.within):
-            events = progress.mine(taken)
-            if not events:
-                continue
-            try:
-                batch += 1
-                began = progress.began[route.topic, batch] = clock.monotonic()
-                records = [_record(event) for event in events]
-                store = await asyncio.to_thread(route.handle, records)
-                metrics.handled(route.topic, len(records), clock.monotonic() - began)
-                if len(storing) == STORES_AT_ONCE:
-                    await storing.popleft()
-                storing.append(
-                    asyncio.create_task(_store(store, partial(acknowledge, stream, events, batch), route.topic))
-                )
-            except asyncio.CancelledError:
-                raise
-            except BaseException:
-                _end_process(f"{route.topic}: unexpected error while handling", EXIT_UNEXPECTED)
+            for events in cut([(event, len(event.value or b"")) for event in progress.mine(taken)]):
+                try:
+                    batch += 1
+                    began = progress.began[route.topic, batch] = clock.monotonic()
+                    records = [_record(event) for event in events]
+                    store = await asyncio.to_thread(route.handle, records)
+                    metrics.handled(route.topic, len(records), clock.monotonic() - began)
+                    if len(storing) == STORES_AT_ONCE:
+                        await storing.popleft()
+                    storing.append(
+                        asyncio.create_task(_store(store, partial(acknowledge, stream, events, batch), route.topic))
+                    )
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:
+                    _end_process(f"{route.topic}: unexpected error while handling", _status(error))
 
     app.agent(topic, name=f"{app.conf.id}.{route.topic}", concurrency=1)(consume)
 
@@ -229,8 +255,8 @@ async def _store(store: Store, acknowledge: Callable[[], Awaitable[None]], topic
         await acknowledge()
     except asyncio.CancelledError:
         raise
-    except BaseException:
-        _end_process(f"{topic}: unexpected error while storing", EXIT_UNEXPECTED)
+    except BaseException as error:
+        _end_process(f"{topic}: unexpected error while storing", _status(error))
 
 
 def _record(event: Any) -> Record:
@@ -238,7 +264,11 @@ def _record(event: Any) -> Record:
     headers = message.headers or {}
     value = event.value
     return Record(
-        message.partition, message.offset, value if isinstance(value, bytes) else bytes(value or b""), dict(headers)
+        message.partition,
+        message.offset,
+        value if isinstance(value, bytes) else bytes(value or b""),
+        dict(headers),
+        max(0.0, message.timestamp or 0.0),
     )
 
 
@@ -257,12 +287,8 @@ def _add_background(app: faust.App, work: Background) -> None:
     app.task()(loop)
 
 
-def _watch(progress: _Progress, stall_seconds: float, clock: Clock) -> None:
-    while True:
-        clock.sleep(1.0)
-        for (topic, _), began in list(progress.began.items()):
-            if clock.monotonic() - began > stall_seconds:
-                _end_process(f"{topic}: no progress for {stall_seconds:.0f} s", EXIT_STALLED)
+def _status(error: BaseException) -> int:
+    return EXIT_FLOOD if isinstance(error, Flood) else EXIT_UNEXPECTED
 
 
 def _end_process(why: str, status: int) -> None:

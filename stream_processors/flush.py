@@ -61,8 +61,12 @@ class Flusher:
         clock: Clock,
         *,
         user_seconds: float = 5.0,
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`user_seconds`: user states are written, and the checkpoint moved, no more often than this."""
+        """`user_seconds`: user states are written, and the checkpoint moved, no more often than this.
+
+        `holds`: whether the partitions are ours for sure; while not, nothing is flushed (`stream_processors.lease`).
+        """
         self._processor = processor
         self._recovery = recovery
         self._warehouse = warehouse
@@ -70,6 +74,7 @@ class Flusher:
         self._clock = clock
         self._user_seconds = user_seconds
         self._users_due = 0.0
+        self._holds = holds
 
     def flush(self, *, everything: bool = False) -> int:
         """Flush every partition; returns the number of rows written. `everything`: user states, too, at once."""
@@ -78,6 +83,8 @@ class Flusher:
             self._processor.follow_swap(self._recovery.epoch())
         ahead = self._ahead() if with_users else 0.0
         now = self._clock.now()
+        if not self._holds():  # after `now`, from which the versions are made: a process may be stopped at any point
+            return 0
         changes = self._processor.snapshot(lambda state, since: _take(state, now, since, with_users, ahead))
         try:
             written = self._write(changes, now, with_users)

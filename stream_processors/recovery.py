@@ -6,6 +6,7 @@ again; older minutes and users that changed since the last checkpoint are recomp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -31,7 +32,11 @@ from stream_processors.state import PartitionState, shard_name
 from stream_processors.users import RoleTable, UserKey, Users, UserState
 from stream_processors.windows import CellKey, HotCell, Windows, cell_key
 
+log = logging.getLogger("headrace.worker")
+
 ASK_AT_ONCE = 5000
+LOADS = 5
+"""Times that a partition's state is read, at most, until nobody else stored events meanwhile."""
 OVERLAP_SECONDS = 60.0
 """How far before the checkpoint recovery looks again: covers inserts that take long."""
 
@@ -86,9 +91,28 @@ class Recovery:
         self._hot_minutes = hot_minutes
 
     def load(self, partition: int) -> PartitionState:
-        """The state of a partition as the stored events imply it."""
-        shard = shard_name(partition, self._partitions)
+        """The state of a partition as the stored events imply it.
+
+        Ids and counts are read one after the other, so they must speak of the same rows: an earlier owner that does
+        not know that it is none any more may store a batch in between. Then all of it is read again.
+        """
         mine = f"slot % {self._partitions} = {partition}"
+        for _ in range(LOADS):
+            before = self._rows(mine)
+            state = self._load(partition, mine)
+            if self._rows(mine) == before:
+                break
+            log.warning("partition %d: events were stored while its state was loaded; loading it again", partition)
+        return state
+
+    def _rows(self, mine: str) -> Mapping[str, Any]:
+        """Changes when rows are added to a partition (and sometimes when parts are merged)."""
+        return self._warehouse.query(
+            f"SELECT count() AS n, toUnixTimestamp64Milli(max(inserted_at)) AS at FROM events WHERE {mine}"
+        )[0]
+
+    def _load(self, partition: int, mine: str) -> PartitionState:
+        shard = shard_name(partition, self._partitions)
         if partition == 0:
             self._drop_foreign_windows()
         epoch = self.epoch()

@@ -7,7 +7,7 @@ import threading
 from types import SimpleNamespace
 
 from schemas.clock import ManualClock
-from stream_processors.faust_app import _Progress
+from stream_processors.watchdog import Progress
 from tests.support.chdb_warehouse import ChdbWarehouse
 from tests.support.chunks import NOW, PARTITIONS, chunked, random_event
 from tests.support.workers import LEDGER, make_worker
@@ -36,7 +36,7 @@ def test_events_of_partitions_that_were_taken_away_are_neither_handled_nor_ackno
     def event(partition: int) -> SimpleNamespace:
         return SimpleNamespace(message=SimpleNamespace(topic="t", partition=partition))
 
-    progress = _Progress()
+    progress = Progress()
     events = [event(0), event(1)]
     assert progress.mine(events) == events
     progress.owned = frozenset({("t", 1), ("other", 0)})

@@ -9,7 +9,9 @@ import aiokafka
 import pytest
 from faust.transport.drivers import aiokafka as driver
 
+from schemas.clock import ManualClock
 from stream_processors.faust_app import FETCH_WAIT_MS, _build_app, _PromptConsumer, _PromptThread
+from stream_processors.lease import Lease
 from stream_processors.settings import ProcessorSettings
 
 
@@ -31,6 +33,6 @@ async def test_a_broker_holds_no_fetch_open_for_longer_than_we_want(monkeypatch:
 
 
 def test_the_app_uses_our_consumer() -> None:
-    app = _build_app("events", ProcessorSettings(kafka="127.0.0.1:9092"))
+    app = _build_app("events", ProcessorSettings(kafka="127.0.0.1:9092"), Lease(ManualClock(), 30))
     assert app.transport.Consumer is _PromptConsumer
     assert "fetch_max_wait_ms=1500" in inspect.getsource(driver), "Faust has changed: is a way round it still needed?"
