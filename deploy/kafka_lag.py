@@ -45,6 +45,11 @@ class KafkaLag:
             found[topic] = _plus(found[topic], end - first, sizes.get((topic, number), []))
         return found
 
+    def spans(self) -> dict[Place, Span]:
+        """Of each partition the first offset that is not acknowledged, and the end. Blocks; raises `Retryable`."""
+        with group_reader(self._bootstrap, self._group, fetch_wait_max_ms=20) as consumer:
+            return self._spans(consumer)
+
     def _spans(self, consumer: Any) -> dict[Place, Span]:
         places = places_of(consumer, self._names, self._timeout)
         if not places:

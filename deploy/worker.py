@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deploy.floods import make_guards, sink_guard, wait_for_way_on
+from deploy.kafka_lag import KafkaLag
+from deploy.noted import NotedWarehouse
+from deploy.parts import CONSUMED, group_of
 from deploy.publisher import Emitter
 from schemas.clock import SystemClock, random_u32
 from schemas.taxonomy import shipped_packs
@@ -15,7 +18,9 @@ from sinks.floods import FloodBook
 from sinks.warehouse import Warehouse
 from sinks.writer import EventBatch, EventSink
 from stream_processors.faust_app import run_app
+from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
+from stream_processors.watchdog import Guard, Outage
 from stream_processors.worker import Worker, WorkerPorts
 
 if TYPE_CHECKING:
@@ -41,6 +46,8 @@ class WorkerSink:
 def run_worker(settings: Settings) -> None:
     """Run a worker of the event path until SIGTERM (blocks)."""
     clock = SystemClock()
+    outage, lease = Outage(clock), Lease(clock, settings.worker.session_timeout)
+    lag = KafkaLag(settings.kafka.bootstrap, group_of(settings, "events"), CONSUMED["events"], clock)
     metrics = WorkerMetrics("events")
     metrics.serve(settings.worker.metrics_port, settings.worker.metrics_host)
     book = FloodBook(Warehouse(settings.warehouse), clock)
@@ -48,19 +55,22 @@ def run_worker(settings: Settings) -> None:
 
     def sink() -> WorkerSink:
         chance, guard = random.Random(random_u32()), sink_guard(settings, until)
-        return WorkerSink(EventSink(Warehouse(settings.warehouse), clock, chance, settings.writer, guard=guard))
+        warehouse = NotedWarehouse(settings.warehouse, outage)
+        return WorkerSink(EventSink(warehouse, clock, chance, settings.writer, guard=guard))
 
     ports = WorkerPorts(
-        warehouse=Warehouse(settings.warehouse),
-        flush_warehouse=Warehouse(settings.warehouse),
+        warehouse=NotedWarehouse(settings.warehouse, outage),
+        flush_warehouse=NotedWarehouse(settings.warehouse, outage),
         sink=sink(),
         side_sink=sink(),
         emit=Emitter(settings.kafka.bootstrap),
         clock=clock,
         guards=make_guards(settings, book, until),
+        holds=lease.holds,
     )
     worker = Worker(settings.worker, {name: pack.roles for name, pack in shipped_packs().items()}, ports, metrics)
     try:
-        run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics)
+        guard = Guard(outage, lease, lag)
+        run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics, guard=guard)
     finally:
         worker.flush(everything=True)

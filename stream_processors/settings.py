@@ -31,7 +31,9 @@ class ProcessorSettings(BaseModel):
     flush_seconds: float = Field(1.0, gt=0, le=60, description="Seconds between flushes of windows.")
     user_flush_seconds: float = Field(5.0, gt=0, le=300, description="Seconds between flushes of user states.")
     stall_seconds: float = Field(
-        120.0, gt=0, description="A worker that holds a batch for longer than this ends itself."
+        120.0,
+        gt=0,
+        description="Seconds without progress, while Kafka and ClickHouse answer, after which a worker ends itself.",
     )
     flood: str = Field(
         "stop",

@@ -50,7 +50,8 @@ _rejected_decoder = msgspec.json.Decoder(RejectedLine)
 class WorkerPorts:
     """What a worker is wired to. `flush_warehouse` is used from another thread than `warehouse`.
 
-    `guards` stop it at a flood of bad messages; without them all become dead letters.
+    `guards` stop it at a flood of bad messages; without them all become dead letters. `holds`: whether the partitions
+    are ours for sure (`stream_processors.lease`); while not, nothing is flushed.
     """
 
     warehouse: WarehousePort
@@ -60,6 +61,7 @@ class WorkerPorts:
     emit: EmitPort
     clock: Clock
     guards: Guards | None = None
+    holds: Callable[[], bool] = lambda: True
 
 
 class Worker:
@@ -79,6 +81,7 @@ class Worker:
             lambda lines: ports.emit.emit(topics.ROLLUPS, lines),
             ports.clock,
             user_seconds=settings.user_flush_seconds,
+            holds=ports.holds,
         )
 
     def routes(self) -> tuple[Route, ...]:
