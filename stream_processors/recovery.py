@@ -22,6 +22,7 @@ from stream_processors.sql import (
     WINDOW_COLUMNS,
     WINDOW_KEY,
     Roles,
+    groups,
     moment,
     pair_list,
     text,
@@ -34,7 +35,6 @@ from stream_processors.windows import CellKey, HotCell, Windows, cell_key
 
 log = logging.getLogger("headrace.worker")
 
-ASK_AT_ONCE = 5000
 LOADS = 5
 """Times that a partition's state is read, at most, until nobody else stored events meanwhile."""
 OVERLAP_SECONDS = 60.0
@@ -134,8 +134,7 @@ class Recovery:
         """The chunk that brought each of these ids to the partition, for those that are stored, or were moved away."""
         found: dict[str, int] = {}
         where = f"slot % {self._partitions} = {partition} AND tenant = {text(tenant)}"
-        for start in range(0, len(event_ids), ASK_AT_ONCE):
-            some = event_ids[start : start + ASK_AT_ONCE]
+        for some in groups(event_ids):
             rows = self._warehouse.query(
                 "SELECT event_id, argMin(chunk, (gone, chunk)) AS chunk FROM ("
                 f"SELECT event_id, chunk, 0 AS gone FROM events WHERE {where} AND event_id IN {text_list(some)}"
@@ -152,10 +151,10 @@ class Recovery:
             by_tenant.setdefault(tenant, []).append(user_id)
         states: list[UserState] = []
         for tenant, user_ids in by_tenant.items():
-            for start in range(0, len(user_ids), ASK_AT_ONCE):
+            for some in groups(user_ids):
                 rows = self._warehouse.query(
                     f"SELECT {_STATE_COLUMNS} FROM user_state FINAL WHERE tenant = {text(tenant)} AND events > 0"
-                    f" AND user_id IN {text_list(user_ids[start : start + ASK_AT_ONCE])}"
+                    f" AND user_id IN {text_list(some)}"
                 )
                 states.extend(map(_user_state, rows))
         return states

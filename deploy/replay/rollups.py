@@ -20,9 +20,9 @@ from stream_processors.batch import Batch, Chunk
 from stream_processors.ids import IdIndex
 from stream_processors.path import Step, roll_up_windows, update_users
 from stream_processors.processor import Processor
-from stream_processors.recovery import ASK_AT_ONCE, Recovery
+from stream_processors.recovery import Recovery
 from stream_processors.settings import ProcessorSettings
-from stream_processors.sql import Roles, text, text_list, user_state_columns
+from stream_processors.sql import Roles, groups, text, text_list, user_state_columns
 from stream_processors.state import PartitionState, shard_name
 from stream_processors.users import RoleTable, UserKey, Users, UserState
 from stream_processors.windows import Windows
@@ -94,10 +94,10 @@ class FreshRecovery(Recovery):
             by_tenant.setdefault(tenant, []).append(user_id)
         states: list[UserState] = []
         for tenant, users in by_tenant.items():
-            for start in range(0, len(users), ASK_AT_ONCE):
+            for some in groups(users):
                 rows = self._shadow.query(
                     f"SELECT {user_state_columns(self._declared)} FROM events AS e FINAL WHERE tenant = {text(tenant)}"
-                    f" AND user_id IN {text_list(users[start : start + ASK_AT_ONCE])}"
+                    f" AND user_id IN {text_list(some)}"
                     f" AND NOT {self._span.condition('e.timestamp')} GROUP BY tenant, user_id"
                 )
                 states += [msgspec.convert(row, UserState, strict=False) for row in rows]

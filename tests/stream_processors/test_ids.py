@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.wire import id_hash
 from stream_processors.ids import Fingerprints, IdIndex
+from stream_processors.sql import groups, text_list
 
 
 class Store:
@@ -87,3 +88,11 @@ def test_all_new_means_unknown_and_without_repetition(ids: list[str], fresh: boo
     index = IdIndex(Store(), recent=10)
     index.remember("demo", "known", 1)
     assert index.all_new("demo", ids) is fresh
+
+
+def test_ids_go_into_queries_in_groups_that_clickhouse_takes() -> None:
+    """Long ids, and ids that need escapes, too: a list stands twice in a query of at most 256 KiB."""
+    for values in ([f"{n:05d}" for n in range(12_000)], ["ü'" * 100 + str(n) for n in range(3000)], [], ["one"]):
+        some = list(groups(values))
+        assert [value for group in some for value in group] == values
+        assert all(len(text_list(group).encode()) < 125_000 and len(group) <= 5000 for group in some)
