@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from deploy.kafka_lag import KafkaLag
 from deploy.parts import group_of
 from deploy.probes import DataDisk, Pages
-from deploy.publisher import make_publisher
+from deploy.publisher import Emitter, make_publisher
 from deploy.settings import Settings
 from online_models.snapshots import SnapshotStore
 from schemas.alerting.channels import SHIPPED as SHIPPED_CHANNELS
@@ -31,6 +31,7 @@ from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.watch.churn_watch import ChurnWatch
+from stream_processors.watch.conflicts import ConflictWatch
 from stream_processors.watch.installation import Installation, InstallationPorts
 from stream_processors.watch.ledger_gauges import LedgerGauges
 from stream_processors.watch.reconcile import SIGNAL, Reconciler
@@ -76,6 +77,8 @@ def run_watcher(settings: Settings) -> None:
         metrics,
         stopping.is_set,
     )
+    corrections, own = Emitter(settings.kafka.bootstrap), Warehouse(settings.warehouse)
+    conflicts = ConflictWatch(settings.watcher, own, corrections, clock, metrics)
     _patiently(lambda: notifier.recover(watcher.restore()), clock)
     routes = watcher.routes(settings.worker)
     background = [
@@ -83,6 +86,7 @@ def run_watcher(settings: Settings) -> None:
         *installation.background(),
         *reconciler.background(),
         *churn.background(),
+        *conflicts.background(),
     ]
     try:
         run_app("watch", settings.worker, routes, background, clock, metrics, stopping)

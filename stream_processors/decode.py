@@ -29,7 +29,8 @@ def decode_batch(records: Sequence[Record]) -> Batch:
     for record in records:
         try:
             if CORRECTION_HEADER in record.headers:
-                batch.corrections.setdefault(record.partition, []).extend(_decode_correction(record))
+                if lines := _decode_correction(record):
+                    batch.corrections.setdefault(record.partition, []).extend(lines)
             else:
                 batch.chunks.append(decode_chunk(record))
         except Permanent as error:

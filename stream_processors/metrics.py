@@ -23,6 +23,9 @@ class WorkerMetrics:
         self._retries = Counter(
             "headrace_worker_retries", "Passing faults that were tried again.", ["role", "what"], registry=self.registry
         )
+        self._conflicts = Counter(
+            "headrace_conflicts", "Ids that came again for another event.", ["kind"], registry=self.registry
+        )
         self._role = role
 
     def serve(self, port: int, host: str = "127.0.0.1") -> None:
@@ -47,6 +50,10 @@ class WorkerMetrics:
         """Sizes of what is kept in memory."""
         for kind, size in sizes.items():
             self._state.labels(self._role, kind).set(size)
+
+    def conflict(self, kind: str) -> None:
+        """An id came again for another event; `kind`: what is other."""
+        self._conflicts.labels(kind).inc()
 
     def retried(self, what: str) -> None:
         """A passing fault was met."""

@@ -72,6 +72,12 @@ class WatcherSettings(BaseModel):
     reconcile_seconds: float = Field(
         15.0, gt=0, le=600, description="Seconds between two rounds that check the ledger against what is stored."
     )
+    conflict_seconds: float = Field(
+        10.0, gt=0, le=3600, description="Seconds between two looks for ids that came again for another event."
+    )
+    conflict_wide_seconds: float = Field(
+        600.0, ge=10, le=86400, description="Seconds between two looks that compare new ids with all that are stored."
+    )
     rules_file: Path | None = Field(None, description="YAML file of the alert rules; the shipped ones when not set.")
     channels_file: Path | None = Field(
         None, description="YAML file of the alert channels; the shipped ones when not set."

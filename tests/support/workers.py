@@ -50,8 +50,8 @@ def settle(worker: Worker, clock: ManualClock) -> None:
 
 
 EVENTS = "SELECT * EXCEPT (inserted_at, chunk, received_at) FROM events FINAL ORDER BY tenant, event_id"
-WINDOWS = "SELECT * EXCEPT (version, shard) FROM windows FINAL ORDER BY ALL"
-USERS = "SELECT * EXCEPT (version) FROM user_state FINAL ORDER BY ALL"
+WINDOWS = "SELECT * EXCEPT (version, shard) FROM windows FINAL WHERE events > 0 ORDER BY ALL"
+USERS = "SELECT * EXCEPT (version) FROM user_state FINAL WHERE events > 0 ORDER BY ALL"
 LEDGER = "SELECT tenant, stage, sum(n) AS n FROM ledger FINAL GROUP BY ALL ORDER BY ALL"
 
 
