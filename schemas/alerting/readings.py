@@ -69,6 +69,7 @@ SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType(
             "seconds", "calculations", "slowest metric calculation of the window, to a minute; 0 when there was none"
         ),
         "disk_used_percent": Signal("percent", "1", "fullest disk: of the warehouse, and of the watcher's data folder"),
+        "open_floods": Signal("floods", "1", "floods of bad messages at which a consumer has stopped"),
         "anomaly": Signal("percent", "1", "an anomaly was detected; value: how far off the metric is"),
     }
 )

@@ -1,8 +1,9 @@
 """Readings about the installation itself: collectors, APIs, how far the workers are behind, and disks.
 
-Reads, each on a timer of its own: `/metrics` of collectors and APIs, consumer lag of Kafka, the data folder's disk and
-the warehouse's own. Writes: nothing; the watcher judges `readings`. They belong to the operator's tenant. On failure:
-what cannot be asked gives no reading, which is said once; what hangs gives none as soon as the last one is too old.
+Reads, each on a timer of its own: `/metrics` of collectors and APIs, consumer lag of Kafka, the data folder's disk, the
+warehouse's own, and floods at which a consumer has stopped. Writes: nothing; the watcher judges `readings`. They belong
+to the operator's tenant. On failure: what cannot be asked gives no reading, which is said once; what hangs gives none as
+soon as the last one is too old.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Disk, DiskPort, LagPort, PagePort, WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings, addresses
-from stream_processors.watch import scrapes
+from stream_processors.watch import floods, scrapes
 from stream_processors.watch.outages import Outages
 from stream_processors.watch.scrapes import Needed, Scrapes
 
@@ -59,7 +60,7 @@ class Installation:
             "api": addresses(settings.apis),
         }
         self._scrapes = Scrapes(ports.pages, urls, settings.operator_tenant, keep)
-        self._lag_outages, self._disk_outages = Outages(), Outages()
+        self._lag_outages, self._disk_outages, self._flood_outages = Outages(), Outages(), Outages()
         self._found: dict[str, Sequence[Reading]] = {}
 
     def background(self) -> tuple[Background, ...]:
@@ -68,6 +69,7 @@ class Installation:
             ("scrape", scrapes.SIGNALS, self._scrapes.look),
             ("lag", frozenset({LAG}), self._lag),
             ("disks", frozenset({DISK}), self._disks),
+            ("floods", frozenset({floods.SIGNAL}), self._floods),
         )
         return tuple(
             Background(name, self._settings.installation_seconds, partial(self._look, name, wanted, read))
@@ -107,6 +109,16 @@ class Installation:
             "disks": [{"name": disk.name, "path": disk.path, "used_percent": used_percent(disk)} for disk in disks],
         }
         return self._readings(needed, used_percent(fullest), now, evidence)
+
+    def _floods(self, needed: Needed, now: float) -> list[Reading]:
+        try:
+            n, evidence = floods.open_floods(self._ports.warehouse)
+        except (Retryable, Permanent) as error:
+            self._metrics.retried("floods")
+            self._flood_outages.failed("the floods of bad messages", error)
+            return []
+        self._flood_outages.answered("the floods of bad messages")
+        return self._readings(needed, n, now, evidence)
 
     def _readings(self, needed: Needed, value: float, now: float, evidence: Mapping[str, Any]) -> list[Reading]:
         """The value of this moment, under every window that a rule may have written."""

@@ -37,6 +37,7 @@ class World:
         self.lag: Mapping[str, Waiting] | Exception = {}
         self.local: Disk | Exception = Disk("data folder", "/data", 100 * GB, 60 * GB)
         self.rows: list[dict[str, Any]] | Exception = []
+        self.floods: list[dict[str, Any]] = []
         self.collector, self.api = CollectorMetrics(), Telemetry(lambda: 0)
 
     def waiting(self) -> Mapping[str, Waiting]:
@@ -46,7 +47,8 @@ class World:
         return _or_raise(self.local)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        return _or_raise(self.rows)
+        found = _or_raise(self.rows)
+        return self.floods if "FROM floods" in sql else found
 
     def text(self, url: str) -> str:
         self.api.refresh(self.clock.monotonic())
@@ -85,6 +87,7 @@ def test_every_signal_about_the_installation_has_a_reading(world: World) -> None
         "metric_calculation_seconds",
         "consumer_lag_events",
         "disk_used_percent",
+        "open_floods",
     }
     assert {(reading.tenant, reading.subject, reading.at) for reading in found.values()} == {("ops", "", NOW)}
     lag = found["consumer_lag_events"]
@@ -195,6 +198,13 @@ def _fill(free: int) -> Change:
     return change
 
 
+def _flood(n: int) -> Change:
+    def change(world: World) -> None:
+        world.floods = [{"topic": "headrace.events", "place": "partition 0 offset 7", "bad": 1000}] * n
+
+    return change
+
+
 def _calculate(seconds: float) -> Change:
     def change(world: World) -> None:
         world.api.calculated("cac", seconds, world.clock.monotonic())
@@ -213,6 +223,7 @@ def _idle(world: World) -> None:
         ("api_errors", _ask("api", 2, 50), _ask("api", 0, 50), "The API fails "),
         ("workers_behind", _wait(150_000), _wait(1_000), "150000 events wait"),
         ("disk_nearly_full", _fill(9), _fill(30), "A disk is 91 % full"),
+        ("flood_of_bad_messages", _flood(1), _flood(0), "A consumer has stopped"),
         ("metrics_slow", _calculate(42.0), _idle, "A metric took 42 s"),
     ],
 )
