@@ -54,7 +54,7 @@ def _kill(pipeline: Pipeline, chance: random.Random, plant: str, exactly: bool) 
     """Kill the worker, anywhere or at an exact place; when (Unix seconds) it was gone."""
     if exactly:
         pipeline.kill("worker-1")
-        place = f"{chance.choice(PLACES)}={chance.randrange(1, 6)}"
+        place = f"{chance.choice(PLACES)}={chance.randrange(1, 3)}"
         pipeline.replant("worker-1", ",".join(filter(None, (plant, place))))
         pipeline.start("worker-1", ready=False)
         reached = pipeline.processes["worker-1"].wait_gone(EXACT_SECONDS)
