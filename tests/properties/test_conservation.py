@@ -28,7 +28,7 @@ ACTIONS = ("send", "send", "send", "good", "good", "silent", "lost", "refused", 
            "unheard", "gone", "work", "look", "kill", "kill_all")  # fmt: skip
 
 _slow = settings(
-    max_examples=20,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
@@ -159,7 +159,7 @@ def tell(actions: list[str], seed: int, *, lose: bool) -> tuple[Story, Counter[t
     return story, story.end(lose)
 
 
-stories = st.lists(st.sampled_from(ACTIONS), min_size=5, max_size=40)
+stories = st.lists(st.sampled_from(ACTIONS), min_size=25, max_size=40)
 
 
 @_slow
