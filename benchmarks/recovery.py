@@ -87,7 +87,7 @@ def recovery(house: Warehouse) -> Recovery:
 
 def connected(url: str) -> Warehouse:
     """Waits longer than a worker does: a bench fills tables faster than any worker."""
-    return Warehouse(WarehouseSettings(url=url, timeout_seconds=600))
+    return Warehouse(WarehouseSettings(url=url, answer_timeout=900))
 
 
 def rss() -> float:
