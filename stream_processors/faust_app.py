@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import faust
 import mode
@@ -115,6 +116,7 @@ def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: Progre
 
     async def revoked(_: faust.App, revoked: Iterable[Any], **__: Any) -> None:
         progress.owned = frozenset()
+        app.transport.fetched.clear()
         await assign(())
         joining[0] = lease.now()
 
@@ -157,11 +159,13 @@ class _PromptConsumer(driver.Consumer):  # type: ignore[misc]
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109 - likewise
-        if self.transport.intake.is_full(len(message.value or b"") for message in self.unacked):
+        fetched = self.transport.fetched
+        if self.transport.intake.is_full(len(message.value or b"") for message in fetched if not message.acked):
             await asyncio.sleep(FULL_SECONDS)
             return
-        async for one in super().getmany(timeout):
-            yield one
+        async for tp, message in super().getmany(timeout):
+            fetched.add(message)
+            yield tp, message
 
 
 def _renew_with_heartbeats(coordinator: Any, lease: Lease) -> None:
@@ -182,6 +186,8 @@ class _PromptTransport(driver.Transport):  # type: ignore[misc]
     Consumer = _PromptConsumer
     lease: Lease
     intake: Intake
+    fetched: WeakSet[Any]
+    """Messages that came from Kafka; those that are alive and not acknowledged are in some buffer, or worked on."""
 
 
 def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.App:
@@ -212,7 +218,7 @@ def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.Ap
         loghandlers=[],
     )
     app.transport = _PromptTransport(app.conf.broker_consumer, app)
-    app.transport.lease, app.transport.intake = lease, Intake()
+    app.transport.lease, app.transport.intake, app.transport.fetched = lease, Intake(), WeakSet()
     return app
 
 
