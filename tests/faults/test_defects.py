@@ -85,7 +85,7 @@ PLANTED = (
     Planted(
         "commit_on_failure", "worker", sink.test_sink_that_fails_now_and_then, "lost", Size(events=3_000, rate=1_000)
     ),
-    Planted("slow_exit", "worker", scaling.test_rolling_sigterm, "assert .* < 15", Size(events=1_500, rate=500)),
+    Planted("slow_exit", "worker", scaling.test_rolling_sigterm, r"< 15", Size(events=1_500, rate=500, full=True)),
     Planted(
         "forgotten_windows",
         "worker",
@@ -115,7 +115,7 @@ PLANTED = (
         "worker",
         skew.test_one_user_causes_most_of_the_traffic,
         "p99 went from",
-        Size(events=3_000, rate=1_000),
+        Size(events=3_000, rate=1_000, full=True),
     ),
 )
 SHORT = ("acknowledge_before_insert",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from tests.faults.traffic import Traffic
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 HOT = 0.9
-FLOOR = 1.0
-"""Seconds under which a p99 counts as unharmed, however small the one that it is compared with was."""
+FLOOR = {True: 1.0, False: 10.0}
+"""Seconds under which a p99 counts as unharmed, in full size and in short ones, that run beside everything else."""
 
 
 @pytest.mark.sizes(short=Size(events=2_000, rate=1_000), full=Size(events=600_000, rate=4_000))
@@ -35,8 +34,7 @@ def test_one_user_causes_most_of_the_traffic(
         for traffic, answers in ((even, before), (skewed, after)):
             assert len(answers.acknowledged) == size.events
             assert Oracle(pipeline.warehouse).lost(traffic, answers) == set()
-    noise = 1.0 if os.getloadavg()[0] < 4 else 3.0
-    assert others <= max(2 * calm, FLOOR * noise), f"the others' p99 went from {calm:.2f} s to {others:.2f} s"
+    assert others <= max(2 * calm, FLOOR[size.full]), f"the others' p99 went from {calm:.2f} s to {others:.2f} s"
     record(events=2 * size.events, p99_even_seconds=round(calm, 2), p99_skewed_seconds=round(others, 2))
 
 
