@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import pages, problems
-from api.context import Context, Publish
+from api.context import Context, DeadLetterDesk, Publish
 from api.doorway import Doorway
 from api.ledger import LedgerReader
 from api.live import VERSION, Hub
@@ -32,6 +32,7 @@ def create_app(
     packs: Mapping[str, Pack],
     clock: Clock,
     dictionary: Dictionary | None = None,
+    dead_letters: DeadLetterDesk | None = None,
 ) -> FastAPI:
     """The ASGI application. `app.state.live.close()` ends the live streams; shutdown does it too.
 
@@ -42,7 +43,7 @@ def create_app(
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)
-    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics)
+    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, dead_letters)
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
     telemetry.start_time.set(clock.now())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -15,6 +15,8 @@ from api.problems import Problem
 from api.reader import Reader
 from api.settings import ApiSettings
 from schemas.clock import Clock
+from schemas.dead_letters.patch import Patch
+from schemas.dead_letters.selection import Selection
 from schemas.keys import Key, KeyRefused, KeyStore, Kind, Role
 from schemas.metrics import Dictionary
 from schemas.taxonomy.pack import Pack
@@ -25,6 +27,31 @@ stored; the same ids may be sent again) or Permanent with the reason why an even
 
 _RANKS: Final = (Role.VIEWER, Role.ANALYST, Role.ADMIN)
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="headrace"'}
+
+
+class DeadLetterDesk(Protocol):
+    """Mends and replays dead letters of a tenant; `deploy` passes it in. Raises Retryable when a server stays away."""
+
+    async def inspect(self, tenant: str, letter_id: str) -> dict[str, Any] | None:
+        """One dead letter, its original, and the verdict on it now; None when the tenant has none of that id."""
+        ...
+
+    async def preview(self, order: DeadLetterOrder, *, limit: int, show: int) -> dict[str, Any]:
+        """What a replay would do to the first `limit`, `show` of them with before and after. Writes nothing."""
+        ...
+
+    async def replay(self, order: DeadLetterOrder, actor: str, *, again: bool, limit: int) -> dict[str, Any]:
+        """Replay at most `limit`, and publish the event that says so."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeadLetterOrder:
+    """Which dead letters of which tenant, and how they are mended. `history`: they may be of any age."""
+
+    selection: Selection
+    patch: Patch
+    history: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +67,7 @@ class Context:
     dictionary: Dictionary
     ledger: LedgerReader
     metrics: MetricReader
+    dead_letters: DeadLetterDesk | None = None
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.routes import alerts, anomalies, churn, evaluations, health, live, metrics, pipeline, windows
+from api.routes import alerts, anomalies, churn, dead_letters, evaluations, health, live, metrics, pipeline, windows
 
 ROOT = "/api/v1/analytics"
 
@@ -19,6 +19,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
         (churn.router, ROOT),
         (anomalies.router, ROOT),
         (alerts.router, ROOT),
+        (dead_letters.router, ROOT),
         (evaluations.router, ROOT),
         (churn.users, ROOT),
         (churn.users, "/api/v1"),

@@ -13,6 +13,8 @@ import uvicorn
 from api.app import create_app
 from api.reader import ClickHouseReader
 from deploy.commands.collect import is_loopback
+from deploy.dead_letters.desk import Desk
+from deploy.dead_letters.office import open_office
 from deploy.publisher import Publisher, make_publisher
 from schemas.clock import Clock, SystemClock
 from schemas.errors import ConfigError
@@ -31,7 +33,16 @@ def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> N
     clock, packs = SystemClock(), shipped_packs()
     keys = KeyStore(settings.keys_path, clock, dev_keys=settings.dev_keys)
     reader, actions = ClickHouseReader(settings.api.reader), Actions(settings, packs, clock)
-    app = create_app(settings.api, reader=reader, keys=keys, publish=actions.publish, packs=packs, clock=clock)
+    office, close_office = open_office(settings, clock)
+    app = create_app(
+        settings.api,
+        reader=reader,
+        keys=keys,
+        publish=actions.publish,
+        packs=packs,
+        clock=clock,
+        dead_letters=Desk(office),
+    )
     config = uvicorn.Config(
         app,
         host=settings.serve.host,
@@ -45,6 +56,7 @@ def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> N
         _Server(config).run(sockets)
     finally:
         actions.close()
+        close_office()
 
 
 class Actions:

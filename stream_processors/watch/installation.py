@@ -2,8 +2,8 @@
 
 Reads, each on a timer of its own: `/metrics` of collectors and APIs, consumer lag of Kafka, the data folder's disk, the
 warehouse's own, and floods at which a consumer has stopped. Writes: nothing; the watcher judges `readings`. They belong
-to the operator's tenant. On failure: what cannot be asked gives no reading, which is said once; what hangs gives none as
-soon as the last one is too old.
+to the operator's tenant. On failure: what cannot be asked gives no reading, which is said once; what hangs gives none
+as soon as the last one is too old.
 """
 
 from __future__ import annotations
