@@ -11,7 +11,7 @@ REJECTED = "headrace.rejected"
 """Chunks of rejected events with their original bytes and reason. Partition: any."""
 
 LEDGER = "headrace.ledger"
-"""The collector's own absolute counts of what it received, one `LedgerLine` a line."""
+"""The collector's own absolute counts of what it received, with their watermark; one `LedgerLine` a line."""
 
 ROLLUPS = "headrace.rollups"
 """Changed window cells, absolute values, one `WindowCell` a line. Key and partition: the tenant."""

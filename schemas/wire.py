@@ -68,8 +68,10 @@ class RejectedLine(msgspec.Struct, frozen=True, gc=False):
 class LedgerLine(msgspec.Struct, frozen=True, gc=False):
     """One count of the ledger. Absolute: of two lines with the same key the higher `version` holds.
 
-    `minute`: Unix seconds of the minute of receipt. `stage`: received, accepted, rejected or duplicate. `origin`: the
-    process incarnation (received) or the chunk (all others) that counted it.
+    `minute`: Unix seconds of the minute of receipt. `stage`: one of `schemas.ledger.STAGES` (received, abandoned,
+    watermark, abandoned_chunks, recovered; accepted, rejected, duplicate, late, suppressed, dead_letter), which says
+    what it counts. `origin`: the incarnation of the collector (the first five; abandoned_chunks: the first chunk), or
+    the chunk that was counted (the others).
     """
 
     tenant: str
