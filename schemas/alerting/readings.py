@@ -57,7 +57,7 @@ SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType(
         "schema_compliance_percent": Signal("percent", "events stored", "events with declared properties only"),
         "events_received": Signal("events", "events of the 24 h before", "events received in the window"),
         "ledger_difference_events": Signal(
-            "events", "events received", "events of closed minutes that no count accounts for"
+            "events", "1", "events of closed minutes that no count accounts for, as of the last reconciliation"
         ),
         # About the installation: of the operator's tenant alone.
         "collector_error_rate_percent": Signal("percent", "requests", "requests that the collectors answered with 5xx"),
