@@ -80,6 +80,7 @@ class Stack:
                 "kafka.bootstrap": f"127.0.0.1:{self._ports.broker}",
                 "kafka.session_timeout": 6.0,
                 "warehouse.url": f"http://127.0.0.1:{self._ports.warehouse}",
+                "collector.spool.dir": settings.collector.spool.dir or settings.data_dir.resolve() / "spool",
                 "watcher.base_url": f"http://{settings.serve.host}:{settings.serve.port}",
                 **_watched(settings),
             },
