@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from deploy.barrier import StoredUntil
 from deploy.kafka_lag import KafkaLag
 from deploy.parts import group_of
 from deploy.probes import DataDisk, Pages
@@ -30,6 +31,7 @@ from stream_processors.faust_app import run_app
 from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
+from stream_processors.watch.anomaly_watch import AnomalyWatch
 from stream_processors.watch.churn_watch import ChurnWatch
 from stream_processors.watch.conflicts import ConflictWatch
 from stream_processors.watch.installation import Installation, InstallationPorts
@@ -67,6 +69,7 @@ def run_watcher(settings: Settings) -> None:
     ports = WatcherPorts(warehouse, publisher, notifier, clock, readings)
     watcher = Watcher(settings.watcher, rules, roles, ports, anomalies, metrics)
     stopping = threading.Event()
+    stored_until = StoredUntil(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS,), clock)
     churn = ChurnWatch(
         settings.watcher,
         roles,
@@ -75,8 +78,10 @@ def run_watcher(settings: Settings) -> None:
         lambda tenant, source: ChurnRunner(tenant, source, SnapshotStore(snapshots / "churn" / tenant)),
         clock,
         metrics,
-        stopping.is_set,
+        stopping=stopping.is_set,
+        stored_until=stored_until,
     )
+    record = AnomalyWatch(roles, Warehouse(settings.warehouse), clock, metrics, stored_until)
     corrections, own = Emitter(settings.kafka.bootstrap), Warehouse(settings.warehouse)
     conflicts = ConflictWatch(settings.watcher, own, corrections, clock, metrics)
     _patiently(lambda: notifier.recover(watcher.restore()), clock)
@@ -86,6 +91,7 @@ def run_watcher(settings: Settings) -> None:
         *installation.background(),
         *reconciler.background(),
         *churn.background(),
+        *record.background(),
         *conflicts.background(),
     ]
     try:

@@ -62,6 +62,12 @@ class MinuteSeries:
         self._ring[minute % size] = value
         return True
 
+    def value(self, minute: int) -> float:
+        """What a minute is set to; 0 where it was never set, or lies outside the ring."""
+        if self.first is None or not self.newest - len(self._ring) < minute <= self.newest:
+            return 0.0
+        return float(np.nan_to_num(self._ring[minute % len(self._ring)]))
+
     def idle(self) -> bool:
         """Nothing but zeros (or nothing known) in the whole ring."""
         return not np.any(np.nan_to_num(self._ring))

@@ -42,14 +42,15 @@ def _options(
     """Only its signature is used."""
 
 
-_NAMES: Final = tuple(inspect.signature(_options).parameters)
+OPTIONS: Final = tuple(inspect.signature(_options).parameters)
+"""Names of the options."""
 
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the selection's options; it is called with the `Selection` as its argument `selection`."""
 
     def run(**given: Any) -> None:
-        options = {name: given.pop(name) for name in _NAMES}
+        options = {name: given.pop(name) for name in OPTIONS}
         command(selection=make_selection(options), **given)
 
     parameters = [*_parameters(command), *_parameters(_options)]

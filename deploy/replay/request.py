@@ -11,7 +11,7 @@ from schemas.errors import ConfigError
 
 Source = Literal["events", "kafka"]
 
-PARTS: Final = ("windows", "user_state", "events")
+PARTS: Final = ("windows", "user_state", "models", "anomalies", "events")
 """What can be asked for with `--what`, in the order in which it is made."""
 
 TABLES: Final = {

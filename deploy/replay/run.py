@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from deploy.replay import stored
 from deploy.replay.hashes import Digest, differences, digest
@@ -18,6 +18,9 @@ from schemas.clock import Clock
 from schemas.errors import Permanent
 from sinks.warehouse import Warehouse
 from stream_processors.sql import Roles
+
+if TYPE_CHECKING:
+    from deploy.replay.models import ModelReplay
 
 Tell = Callable[[str, int, int], None]
 """Hears progress: (what is done, done, total)."""
@@ -57,6 +60,9 @@ def _run(world: World, request: Request, live: Warehouse) -> dict[str, Any]:
     try:
         since = _now(live)
         events = _fill(world, request, shadow)
+        models = _run_models(world, request, shadow, since) if "models" in request.what else None
+        if "anomalies" in request.what:
+            _judge(world, request, shadow, since)
         seconds = max(1e-3, world.clock.monotonic() - began)
         summary = {
             **_head(request),
@@ -72,6 +78,8 @@ def _run(world: World, request: Request, live: Warehouse) -> dict[str, Any]:
             swap.prepare()
             keep = True  # from here on the old tables may lie there
             swap.commit()
+            if models is not None:
+                models.save_snapshots(world.settings.data_dir / "snapshots" / "churn")
             summary["swapped"] = list(request.tables)
         return {**summary, "kept": keep}
     finally:
@@ -84,22 +92,41 @@ def _fill(world: World, request: Request, shadow: Shadow) -> int:
     """Write the replay's tables; how many events there were."""
     from deploy.replay.from_kafka import KafkaReplay
 
-    settings, span = world.settings.worker, request.span
     if request.source == "kafka":
         kafka = KafkaReplay(world.settings, shadow.warehouse, world.roles, world.clock)
-        kafka.run(span, lambda done, total: world.tell("records", done, total))
-        return stored.count(shadow.warehouse, span)
+        kafka.run(request.span, lambda done, total: world.tell("records", done, total))
+        return stored.count(shadow.warehouse, request.span)
     shadow.link(("events",))
-    events = stored.count(shadow.warehouse, span)
+    events = stored.count(shadow.warehouse, request.span)
     if any(part in STEPS for part in request.what):
-        rollups, done = Rollups(shadow.warehouse, world.roles, settings, span, request.what), 0
-        for one in stored.slices(shadow.warehouse, span):
-            for chunk in stored.chunks(shadow.warehouse, span, one, settings.partitions):
-                rollups.take(chunk, one.last)
-                done += len(chunk.events)
-                world.tell("events", done, events)
-        rollups.finish()
+        _roll_up(world, request, shadow, events)
     return events
+
+
+def _roll_up(world: World, request: Request, shadow: Shadow, events: int) -> None:
+    settings, span, done = world.settings.worker, request.span, 0
+    rollups = Rollups(shadow.warehouse, world.roles, settings, span, request.what)
+    for one in stored.slices(shadow.warehouse, span):
+        for chunk in stored.chunks(shadow.warehouse, span, one, settings.partitions):
+            rollups.take(chunk, one.last)
+            done += len(chunk.events)
+            world.tell("events", done, events)
+    rollups.finish()
+
+
+def _run_models(world: World, request: Request, shadow: Shadow, now: float) -> ModelReplay:
+    from deploy.replay.models import ModelReplay
+
+    models = ModelReplay(shadow.live, shadow.warehouse, world.roles)
+    models.run(request.span, now, lambda done, total: world.tell("tenants' models", done, total))
+    return models
+
+
+def _judge(world: World, request: Request, shadow: Shadow, now: float) -> None:
+    from deploy.replay.anomalies import AnomalyReplay
+
+    anomalies = AnomalyReplay(shadow.live, shadow.warehouse, world.roles)
+    anomalies.run(request.span, now, lambda done, total: world.tell("buckets", done, total))
 
 
 def _compare(world: World, request: Request, shadow: Shadow) -> dict[str, Any]:

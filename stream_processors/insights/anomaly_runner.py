@@ -72,10 +72,12 @@ class AnomalyRunner:
         judge_within_seconds: float = 900.0,
         settle_seconds: float = 60.0,
         max_series: int = 1_000,
+        peeks: bool = True,
     ) -> None:
+        """`peeks`: whether spikes are declared while their bucket is open."""
         self.kinds, self.rules, self.store = dict(kinds or {}), rules or Rules(), store
         self.grace, self.judge_within, self.settle = grace_seconds, judge_within_seconds, settle_seconds
-        self.max_series = max_series
+        self.max_series, self.peeks = max_series, peeks
         self.refused = 0
         self.skipped: list[Skipped] = []
         self._series: dict[Key, _Series] = {}
@@ -108,6 +110,12 @@ class AnomalyRunner:
             return False
         series.touched.add(number // self.rules.bucket_minutes)
         return True
+
+    def add(self, tenant: str, metric: str, dimension: str, minute: float, value: float) -> bool:
+        """Add to the value of a minute; otherwise as `update`."""
+        series = self._series.get((tenant, metric, dimension))
+        known = series.detector.series.value(int(minute // 60)) if series is not None else 0.0
+        return self.update(tenant, metric, dimension, minute, known + value)
 
     def restore(self, rows: Iterable[tuple[str, str, str, float, float]]) -> int:
         """Fill in history at start: (tenant, metric, dimension, minute, value), absolute. Gives the rows taken."""
@@ -170,7 +178,7 @@ class AnomalyRunner:
                 series.deviation = residual["deviation"]
 
     def _peek(self, key: Key, series: _Series, now: float, found: Findings) -> None:
-        for bucket in sorted(series.touched):
+        for bucket in sorted(series.touched) if self.peeks else ():
             verdict = series.detector.peek(bucket) if self._is_live(bucket, now, 0.0) else None
             said = series.announced.get((bucket, "spike"))
             if verdict and (said is None or said[0] != verdict.severity):

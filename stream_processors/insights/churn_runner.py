@@ -13,6 +13,7 @@ made for all. State: the model, the evaluation window, and 16 bytes for each sam
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,7 +39,8 @@ class DayResult:
     """What one day gave. `as_of`: Unix seconds of the midnight that closed it; `learnt`: labels learnt from.
 
     `labelled_as_of`: the earlier midnight whose labels became known (None: none yet); its stored predictions can now be
-    labelled (`features.label_predictions_statement`).
+    labelled (`features.label_predictions_statement`). `since`: the midnight that this run of the model began with, and
+    `known_by`: events received before it counted (Unix seconds); with the two, a replay of the day gives the same.
     """
 
     as_of: int
@@ -47,21 +49,26 @@ class DayResult:
     events: list[Event]
     learnt: int
     labelled_as_of: int | None
+    since: int
+    known_by: float
 
 
 @dataclass(slots=True)
 class _State:
-    """Everything that goes into a snapshot. Days are numbers of days since 1970; `done` is the last one done."""
+    """Everything that goes into a snapshot. Days are numbers of days since 1970; `done` is the last one done,
+    `since` the first."""
 
     model: ChurnModel = field(default_factory=ChurnModel)
     metrics: Prequential = field(default_factory=Prequential)
     done: int | None = None
+    since: int | None = None
     learnt_to: int | None = None
     pending: dict[int, dict[int, float]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         plain = {
             "done": self.done,
+            "since": self.since,
             "learnt_to": self.learnt_to,
             "metrics": self.metrics.to_state(),
             "pending": [[day, list(said.items())] for day, said in sorted(self.pending.items())],
@@ -75,6 +82,7 @@ class _State:
             ChurnModel.from_snapshot(model),
             Prequential.from_state(plain["metrics"]),
             plain["done"],
+            plain["since"],
             plain["learnt_to"],
             {day: dict(said) for day, said in plain["pending"]},
         )
@@ -104,23 +112,28 @@ class ChurnRunner:
         learnt = self._state.learnt_to
         return f"{self._state.model.version}+{'prior' if learnt is None else learnt}"
 
-    def tick(self, watermark: float) -> Iterator[DayResult]:
+    def is_due(self, watermark: float) -> bool:
+        """Whether a day closed at or before `watermark` (Unix seconds) that is not done, as far as is known here."""
+        return self._state.done is None or self._state.done < int(watermark // DAY)
+
+    def tick(self, watermark: float, known_by: float = math.inf, since: float | None = None) -> Iterator[DayResult]:
         """Each day that closed at or before `watermark` (Unix seconds) and is not done; store, then go on.
 
+        Only events received before `known_by` count. `since`: the midnight to begin with, when nothing is done yet.
         Errors of the source pass through; the day then counts as not done. Leaving the loop early has the same effect
         for the day last given.
         """
-        for day in self._due(watermark):
+        for day in self._due(watermark, known_by, since):
             before = self._state.encode()
             finished = False
             try:
-                result = self._day(day, publish=(day + 1) * DAY > watermark)
+                result = self._day(day, known_by, publish=(day + 1) * DAY > watermark)
                 yield result
                 finished = True
             finally:
                 if not finished:
                     self._state = _State.decode(before)
-            self._save(day)
+            self._save(day, self.store)
 
     def rescore(self, users: Sequence[str], now: float) -> tuple[list[Row], list[Event]]:
         """Predictions for `users` as of `now` (Unix seconds) by the current model; nothing is learnt or kept."""
@@ -136,18 +149,26 @@ class ChurnRunner:
         """Forget everything, so that the next tick starts from the first event: after a backfill of older history."""
         self._state = _State()
 
-    def _due(self, watermark: float) -> range:
+    def save(self, store: SnapshotStore) -> None:
+        """Write the state as it is now to another store. Raises `Retryable`."""
+        if self._state.done is not None:
+            self._save(self._state.done, store)
+
+    def _due(self, watermark: float, known_by: float, since: float | None) -> range:
         last = int(watermark // DAY)
         if self._state.done is not None:
             return range(self._state.done + 1, last + 1)
-        first = self.source.first_event(self.tenant)
+        if since is not None:
+            return range(int(since // DAY), last + 1)
+        first = self.source.first_event(self.tenant, known_by)
         if first is None:
             return range(0)
         return range(max(int(first // DAY) + 1, last - HISTORY_DAYS), last + 1)
 
-    def _day(self, day: int, *, publish: bool) -> DayResult:
+    def _day(self, day: int, known_by: float, *, publish: bool) -> DayResult:
         as_of = day * DAY
-        users = sorted(self.source.features(self.tenant, as_of))
+        since = self._state.since = day if self._state.since is None else self._state.since
+        users = sorted(self.source.features(self.tenant, as_of, known_by))
         rows, predictions = [], []
         for user, features in users:
             prediction = self._state.model.predict(features)
@@ -155,18 +176,18 @@ class ChurnRunner:
             rows.append(self._row(user, as_of, features, prediction, "daily"))
         self._state.pending[day] = self._sampled(day, rows)
         events = _most_at_risk(rows, predictions) if publish else []
-        learnt = self._learn(day - HORIZON_DAYS)
+        learnt = self._learn(day - HORIZON_DAYS, known_by)
         evaluations = self._evaluations(as_of) if learnt else []
         self._state.done = day
         labelled = (day - HORIZON_DAYS) * DAY if learnt else None
-        return DayResult(as_of, rows, evaluations, events, learnt, labelled)
+        return DayResult(as_of, rows, evaluations, events, learnt, labelled, since * DAY, known_by)
 
-    def _learn(self, day: int) -> int:
+    def _learn(self, day: int, known_by: float) -> int:
         said = self._state.pending.pop(day, None)
         if not said:
             return 0
-        labels = self.source.labels(self.tenant, day * DAY, HORIZON_DAYS)
-        examples = self._examples(day, said, labels)
+        labels = self.source.labels(self.tenant, day * DAY, HORIZON_DAYS, known_by)
+        examples = self._examples(day, said, labels, known_by)
         for probability, label, _ in examples:
             self._state.metrics.update(probability, label)
         for _, label, features in examples:
@@ -176,9 +197,9 @@ class ChurnRunner:
         return len(examples)
 
     def _examples(
-        self, day: int, said: Mapping[int, float], labels: Mapping[str, bool]
+        self, day: int, said: Mapping[int, float], labels: Mapping[str, bool], known_by: float
     ) -> list[tuple[float, int, dict[str, float]]]:
-        users: Users = sorted(self.source.features(self.tenant, day * DAY))
+        users: Users = sorted(self.source.features(self.tenant, day * DAY, known_by))
         found = []
         for user, features in users:
             probability = said.get(_key(day, user))
@@ -217,9 +238,9 @@ class ChurnRunner:
             for m in self._state.metrics.measures()
         ]
 
-    def _save(self, day: int) -> None:
-        if self.store is not None:
-            self.store.save(manifest_of(self._state.model, day * DAY, {"day": day}), self._state.encode())
+    def _save(self, day: int, store: SnapshotStore | None) -> None:
+        if store is not None:
+            store.save(manifest_of(self._state.model, day * DAY, {"day": day}), self._state.encode())
 
 
 def _key(day: int, user: str) -> int:

@@ -14,6 +14,7 @@ from stream_processors.insights.features import (
     Roles,
     Statement,
     features_statement,
+    known_condition,
     labels_statement,
     users_statement,
 )
@@ -41,13 +42,16 @@ _PLAIN: Final = (
 
 
 class FeatureSource(Protocol):
-    """What the churn runner asks. Times are Unix seconds; only events before `as_of` may count in features."""
+    """What the churn runner asks. Times are Unix seconds; only events before `as_of` may count in features.
 
-    def first_event(self, tenant: str) -> float | None:
+    Events received at or after `known_by` do not exist: so a question has the same answer whenever it is asked.
+    """
+
+    def first_event(self, tenant: str, known_by: float = math.inf) -> float | None:
         """Unix seconds of the tenant's first activity, sign-ups aside; None when there is none."""
         ...
 
-    def features(self, tenant: str, as_of: float) -> Users:
+    def features(self, tenant: str, as_of: float, known_by: float = math.inf) -> Users:
         """(user_id, features) of every user active in the 30 days before `as_of`."""
         ...
 
@@ -55,7 +59,7 @@ class FeatureSource(Protocol):
         """The same for the named users, as far as they are known."""
         ...
 
-    def labels(self, tenant: str, as_of: float, horizon_days: int) -> Mapping[str, bool]:
+    def labels(self, tenant: str, as_of: float, horizon_days: int, known_by: float = math.inf) -> Mapping[str, bool]:
         """Who of the users scored as of `as_of` was lost in the `horizon_days` after it."""
         ...
 
@@ -91,7 +95,7 @@ class WarehouseFeatures:
         Conditions(roles)
         self._query, self._roles = query, roles
 
-    def first_event(self, tenant: str) -> float | None:
+    def first_event(self, tenant: str, known_by: float = math.inf) -> float | None:
         """Unix seconds of the tenant's first activity, None when there is none.
 
         Sign-ups do not count: they are often older than the record of what people did, and days without that record
@@ -99,24 +103,25 @@ class WarehouseFeatures:
         """
         conditions = Conditions(self._roles)
         named = conditions.named()
+        known = known_condition(conditions.params, known_by)
         sql = (
             "SELECT count() AS n, toUnixTimestamp64Milli(min(timestamp)) / 1000 AS first FROM events "
-            f"WHERE tenant = {{tenant:String}} AND {named['active']} AND NOT {named['signup']}"
+            f"WHERE tenant = {{tenant:String}} AND {named['active']} AND NOT {named['signup']} AND {known}"
         )
         row = next(iter(self._query(sql, {"tenant": tenant, **conditions.params})))
         return float(row["first"]) if int(row["n"]) else None
 
-    def features(self, tenant: str, as_of: float) -> Users:
+    def features(self, tenant: str, as_of: float, known_by: float = math.inf) -> Users:
         """Features of every user active in the 30 days before `as_of` (Unix seconds)."""
-        return self._rows(features_statement(self._roles, tenant, as_of))
+        return self._rows(features_statement(self._roles, tenant, as_of, known_by))
 
     def features_of(self, tenant: str, as_of: float, users: Sequence[str]) -> Users:
         """Features of the named users, as far as they are known."""
         return self._rows(users_statement(self._roles, tenant, as_of, users)) if users else []
 
-    def labels(self, tenant: str, as_of: float, horizon_days: int) -> dict[str, bool]:
+    def labels(self, tenant: str, as_of: float, horizon_days: int, known_by: float = math.inf) -> dict[str, bool]:
         """Who of the users scored as of `as_of` was lost in the `horizon_days` after it."""
-        statement = labels_statement(self._roles, tenant, as_of, horizon_days)
+        statement = labels_statement(self._roles, tenant, as_of, horizon_days, known_by)
         return {str(row["user_id"]): bool(int(row["churned"])) for row in self._query(statement.sql, statement.params)}
 
     def _rows(self, statement: Statement) -> Users:

@@ -1,13 +1,14 @@
 """What a user had done before a moment, in one grouped query over `events FINAL`: churn features, and churn labels.
 
-Exact as of a moment: only events with `timestamp < as_of` count, so features can be asked for again at any later time
-and (late events aside) come out the same. Which events are purchases, activity and so on comes from the pack's roles;
-every name and time is a bound parameter. A purchase is one `order_id`, however often it was reported, at the largest
-amount reported; without an `order_id` each event is one.
+Exact as of a moment: only events with `timestamp < as_of` count, of those that were received before `known_by`, so
+features can be asked for again at any later time and come out the same. Which events are purchases, activity and so on
+comes from the pack's roles; every name and time is a bound parameter. A purchase is one `order_id`, however often it
+was reported, at the largest amount reported; without an `order_id` each event is one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -72,7 +73,7 @@ SELECT user_id,
   countIf({unsubscribe} AND NOT {unsubscribe_all}) > 0 AS unsubscribed_some,
   countIf({unsubscribe_all}) > 0 AS unsubscribed_all
 FROM (SELECT *, if(order_id = '', event_id, order_id) AS order_key FROM events FINAL
-      WHERE tenant = {{tenant:String}} AND timestamp >= {oldest} AND timestamp < {until}
+      WHERE tenant = {{tenant:String}} AND timestamp >= {oldest} AND timestamp < {until} AND {known}
         AND event_type IN ({types}){chosen})
 GROUP BY user_id
 {having}
@@ -82,7 +83,7 @@ ORDER BY user_id
 _LABELS = """
 SELECT user_id, countIf({active} AND {after}) = 0 OR countIf({unsubscribe_all} AND {after}) > 0 AS churned
 FROM events FINAL
-WHERE tenant = {{tenant:String}} AND timestamp >= {d30_start} AND timestamp < {horizon_end}
+WHERE tenant = {{tenant:String}} AND timestamp >= {d30_start} AND timestamp < {horizon_end} AND {known}
   AND event_type IN ({types})
 GROUP BY user_id
 HAVING countIf({active} AND NOT {after}) > 0
@@ -99,19 +100,21 @@ INNER JOIN ({labels}) AS l ON p.subject_id = l.user_id
 """
 
 
-def features_statement(roles: Roles, tenant: str, as_of: float) -> Statement:
+def features_statement(roles: Roles, tenant: str, as_of: float, known_by: float = math.inf) -> Statement:
     """The features, as of `as_of` (Unix seconds), of every user active in the `ACTIVE_DAYS` before it, by user_id."""
-    return _features(roles, tenant, as_of, "HAVING activity_30d > 0", "", {})
+    return _features(roles, tenant, as_of, known_by, "HAVING activity_30d > 0", "", {})
 
 
 def users_statement(roles: Roles, tenant: str, as_of: float, users: Sequence[str]) -> Statement:
     """The same for the named `users` who were ever active within the lookback."""
     names: Params = {f"user_{i}": user for i, user in enumerate(users)}
     chosen = ", ".join(f"{{{name}:String}}" for name in names)
-    return _features(roles, tenant, as_of, "HAVING last_active > toDateTime64(0, 3, 'UTC')", chosen, names)
+    return _features(roles, tenant, as_of, math.inf, "HAVING last_active > toDateTime64(0, 3, 'UTC')", chosen, names)
 
 
-def labels_statement(roles: Roles, tenant: str, as_of: float, horizon_days: int = HORIZON_DAYS) -> Statement:
+def labels_statement(
+    roles: Roles, tenant: str, as_of: float, horizon_days: int = HORIZON_DAYS, known_by: float = math.inf
+) -> Statement:
     """`user_id, churned` (0 or 1) of every user scored as of `as_of`, from the `horizon_days` after it."""
     conditions = Conditions(roles)
     named = conditions.named()
@@ -120,6 +123,7 @@ def labels_statement(roles: Roles, tenant: str, as_of: float, horizon_days: int 
     sql = _LABELS.format(
         **named,
         types=conditions.types(),
+        known=known_condition(params, known_by),
         after=f"timestamp >= {_UNTIL}",
         d30_start=_ago(ACTIVE_DAYS),
         horizon_end=_HORIZON,
@@ -127,9 +131,11 @@ def labels_statement(roles: Roles, tenant: str, as_of: float, horizon_days: int 
     return Statement(sql, params)
 
 
-def label_predictions_statement(roles: Roles, tenant: str, model: str, as_of: float) -> Statement:
+def label_predictions_statement(
+    roles: Roles, tenant: str, model: str, as_of: float, known_by: float = math.inf
+) -> Statement:
     """Writes the labels of `as_of` beside the stored predictions; running it again changes nothing."""
-    labels = labels_statement(roles, tenant, as_of)
+    labels = labels_statement(roles, tenant, as_of, known_by=known_by)
     return Statement(_LABELLED.format(until=_UNTIL, labels=labels.sql), {**labels.params, "model": model})
 
 
@@ -180,7 +186,9 @@ class Conditions:
         return f"({condition} AND subtype = {{{role}_{index}_sub:String}})"
 
 
-def _features(roles: Roles, tenant: str, as_of: float, having: str, chosen: str, extra: Params) -> Statement:
+def _features(
+    roles: Roles, tenant: str, as_of: float, known_by: float, having: str, chosen: str, extra: Params
+) -> Statement:
     conditions = Conditions(roles)
     named = conditions.named()
     days = {f"d{n}": f"timestamp >= {_ago(n)}" for n in (7, 30, 90)}
@@ -191,6 +199,7 @@ def _features(roles: Roles, tenant: str, as_of: float, having: str, chosen: str,
         sessions_30d=_sessions(conditions, named, days["d30"]),
         channels=_channels(conditions, named, days["d30"]),
         types=conditions.types(),
+        known=known_condition(conditions.params, known_by),
         day=f"{_MS_PER_DAY}.",
         until=_UNTIL,
         oldest=_ago(LOOKBACK_DAYS),
@@ -214,6 +223,14 @@ def _channels(conditions: Conditions, named: Mapping[str, str], since: str) -> s
         lines.append(f"countIf({named['delivered']} AND {here}) AS delivered_{channel}_30d,")
         lines.append(f"countIf({named['opened']} AND {here}) AS opened_{channel}_30d,")
     return "\n  ".join(lines)
+
+
+def known_condition(params: Params, known_by: float) -> str:
+    """The condition that an event was received before `known_by`; always true without an end."""
+    if not math.isfinite(known_by):
+        return "1"
+    params["known_by_ms"] = round(known_by * 1000)
+    return "received_at < fromUnixTimestamp64Milli({known_by_ms:Int64}, 'UTC')"
 
 
 def _ago(days: int) -> str:

@@ -1,8 +1,12 @@
 """The churn model at work: the daily round of each tenant, and fresh scores for users who were just active.
 
-Reads: `events` (features and labels by SQL), `user_state`. Writes: `predictions`, `evaluations`, and the taxonomy's own
-`model_inference_completed` events. On failure: a passing fault puts the round off; a day that was not stored is
-repeated with equal rows.
+Reads: `events` (features and labels by SQL), `user_state`. Writes: `predictions`, `evaluations`, `rounds`, and the
+taxonomy's own `model_inference_completed` events. On failure: a passing fault puts the round off; a day that was not
+stored is repeated.
+
+A round counts what was received before a moment until which everything is stored, and notes that moment in `rounds`. So
+what it says follows from the events alone, and `headrace replay` gives it again though late events have come since. The
+fresh scores of users just active are not part of that record: they are about the moment at which somebody looked.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from online_models.churn import ChurnModel
 from schemas.clock import Clock
 from schemas.errors import Permanent, Retryable
 from stream_processors.insights.churn_runner import ChurnRunner, DayResult
@@ -29,7 +34,14 @@ log = logging.getLogger("headrace.churn")
 QUIET_SECONDS = 10.0
 """A tenant whose history is being filled in is left alone until it has been quiet for this long."""
 
+ROUND_DELAY_SECONDS = 60.0
+"""How long after midnight a day's round begins: events of its last seconds are on their way."""
+
+STORED_SECONDS = 5.0
+"""What was received longer ago than this counts as stored, where nobody can say."""
+
 OLD_SECONDS = 2 * 86400.0
+DAY_MS = 86_400_000
 PUBLISH_WITHIN = 29 * 86400.0
 
 NewRunner = Callable[[str, WarehouseFeatures], ChurnRunner]
@@ -47,10 +59,16 @@ class ChurnWatch:
         new_runner: NewRunner,
         clock: Clock,
         metrics: WorkerMetrics,
+        *,
         stopping: Callable[[], bool] = lambda: False,
+        stored_until: Callable[[], float] | None = None,
     ) -> None:
-        """`stopping`: asked between days, so that a long round does not hold up the end of the process."""
+        """`stopping`: asked between days, so that a long round does not hold up the end of the process.
+
+        `stored_until`: a moment (Unix seconds) such that all events received before it are stored; may block.
+        """
         self._stopping = stopping
+        self._stored_until = stored_until or (lambda: clock.now() - STORED_SECONDS)
         self._settings, self._packs, self._warehouse, self._publisher = settings, packs, warehouse, publisher
         self._new_runner, self._clock, self._metrics = new_runner, clock, metrics
         self._runners: dict[str, ChurnRunner] = {}
@@ -91,10 +109,14 @@ class ChurnWatch:
             log.info("history of %s was filled in; its churn model starts again from the first day", tenant)
             runner.restart()
         looked, self._looked[tenant] = self._looked.get(tenant, now - self._settings.churn_seconds), now
-        for result in runner.tick(now):
-            self._store_day(tenant, pack, result, now)
-            if self._stopping():
-                return
+        due = now - ROUND_DELAY_SECONDS
+        if runner.is_due(due):
+            for result in runner.tick(due, round(self._stored_until(), 3)):
+                store_day(self._warehouse, self._packs[pack], tenant, result)
+                if result.as_of > now - PUBLISH_WITHIN:
+                    self._publisher.publish(tenant, result.events)
+                if self._stopping():
+                    return
         self._rescore(tenant, runner, looked, now)
 
     def _is_being_filled(self, tenant: str, now: float) -> bool:
@@ -117,20 +139,9 @@ class ChurnWatch:
             )
         )
 
-    def _store_day(self, tenant: str, pack: str, result: DayResult, now: float) -> None:
-        self._warehouse.insert_lines("predictions", _lines(result.predictions))
-        self._warehouse.insert_lines("evaluations", _lines(result.evaluations))
-        if result.labelled_as_of is not None and result.predictions:
-            statement = label_predictions_statement(
-                self._packs[pack], tenant, result.predictions[0]["model"], result.labelled_as_of
-            )
-            self._warehouse.command(statement.sql, statement.params)
-        if result.as_of > now - PUBLISH_WITHIN:
-            self._publisher.publish(tenant, result.events)
-
     def _rescore(self, tenant: str, runner: ChurnRunner, looked: float, now: float) -> None:
-        if not self._settings.rescore_users or runner.last_day is None:
-            return
+        if not self._settings.rescore_users or runner.last_day is None or round(now * 1000) % DAY_MS == 0:
+            return  # a midnight belongs to the daily round
         rows = self._warehouse.query(
             f"SELECT user_id FROM user_state FINAL WHERE tenant = {text(tenant)}"
             f" AND last_active >= {moment(looked - QUIET_SECONDS)} ORDER BY last_active DESC"
@@ -139,6 +150,18 @@ class ChurnWatch:
         predictions, events = runner.rescore([row["user_id"] for row in rows], now)
         self._warehouse.insert_lines("predictions", _lines(predictions))
         self._publisher.publish(tenant, events)
+
+
+def store_day(warehouse: WarehousePort, roles: Roles, tenant: str, result: DayResult) -> None:
+    """Write one day of a tenant; writing it again changes nothing. The round's own row comes last."""
+    warehouse.insert_lines("predictions", _lines(result.predictions))
+    warehouse.insert_lines("evaluations", _lines(result.evaluations))
+    if result.labelled_as_of is not None:
+        statement = label_predictions_statement(roles, tenant, ChurnModel.name, result.labelled_as_of, result.known_by)
+        warehouse.command(statement.sql, statement.params)
+    times = {name: getattr(result, name) for name in ("as_of", "since", "known_by")}
+    row = {"tenant": tenant, "model": ChurnModel.name, **times, "version": round(result.known_by * 1000)}
+    warehouse.insert_lines("rounds", _lines([row]))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
 from collections.abc import Mapping, Sequence
@@ -32,10 +33,10 @@ class Town:
         self.asked: list[tuple[str, float]] = []
         self.now = START + days * DAY
 
-    def first_event(self, tenant: str) -> float | None:
+    def first_event(self, tenant: str, known_by: float = math.inf) -> float | None:
         return min((at for visits in self.visits.values() for at in visits), default=None)
 
-    def features(self, tenant: str, as_of: float) -> Users:
+    def features(self, tenant: str, as_of: float, known_by: float = math.inf) -> Users:
         self.asked.append(("features", as_of))
         return list(reversed(self.features_of(tenant, as_of, list(self.visits))))
 
@@ -50,7 +51,7 @@ class Town:
                 found.append((user, features))
         return found
 
-    def labels(self, tenant: str, as_of: float, horizon_days: int) -> Mapping[str, bool]:
+    def labels(self, tenant: str, as_of: float, horizon_days: int, known_by: float = math.inf) -> Mapping[str, bool]:
         assert as_of + horizon_days * DAY <= self.now, "a label was asked for before it could be known"
         self.asked.append(("labels", as_of))
         return {
@@ -144,7 +145,9 @@ def test_an_error_of_the_source_leaves_the_day_undone() -> None:
     class Flaky(Town):
         broken = False
 
-        def labels(self, tenant: str, as_of: float, horizon_days: int) -> Mapping[str, bool]:
+        def labels(
+            self, tenant: str, as_of: float, horizon_days: int, known_by: float = math.inf
+        ) -> Mapping[str, bool]:
             if self.broken:
                 raise ConnectionError("warehouse away")
             return super().labels(tenant, as_of, horizon_days)
