@@ -1,0 +1,1 @@
+"""Dead letters: the patch language and selections."""
