@@ -240,8 +240,10 @@ class Pipeline:
     def recovery_seconds(self, since: float, client: Client, *, normal: float = 3.0, within: float = 120.0) -> float:
         """Seconds from `since` (Unix seconds) until events that came later are stored, and `behind` is normal again.
 
-        When the client has nothing more to send meanwhile, until all that it sent is acknowledged.
+        When the client has nothing more to send meanwhile, until all that it sent is acknowledged. `within` when that
+        takes longer: it is for the scenario to judge.
         """
+        deadline = time.monotonic() + within
 
         def behind() -> float:
             if not client.sending:
@@ -250,7 +252,8 @@ class Pipeline:
             at = self.stored_until()
             return time.time() - at if at > since else 999.0
 
-        eventually(behind, lambda seconds: seconds < normal, within=within, every=0.1)
+        while behind() >= normal and time.monotonic() < deadline:
+            time.sleep(0.1)
         return time.time() - since
 
     def wait_for_rows(self, rows: int, within: float = PATIENCE) -> int:

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 BETWEEN = 3
 """Every so many kills, and at the last, the worker kills itself between an insert and its acknowledgement."""
+MOST_RECOVERY_SECONDS = 30.0
+"""From the kill until the lag is normal again; in full size."""
 EXACT_SECONDS = 120.0
 """After which it is killed from outside, when there was nothing left to insert."""
 PLACES = ("die_after_insert", "die_before_ledger")
@@ -40,7 +42,6 @@ def test_worker_killed_again_and_again(
         answers = client.join()
         pipeline.wait_drained()
         found = Oracle(pipeline.warehouse).check(traffic, answers)
-    assert not size.full or max(recoveries) < 30, recoveries
     record(
         kills=size.times,
         events=found.stored,
@@ -48,6 +49,7 @@ def test_worker_killed_again_and_again(
         doubled=found.doubled,
         lag_recovery_seconds=round(max(recoveries), 1),
     )
+    assert not size.full or max(recoveries) < MOST_RECOVERY_SECONDS, recoveries
 
 
 def _kill(pipeline: Pipeline, chance: random.Random, plant: str, exactly: bool) -> float:

@@ -100,14 +100,21 @@ class Traffic:
         return (_mix(self.seed, number) >> 4 & 0xFFF) < self.again * 0x1000
 
     def batches(self, count: int, size: int, first: int = 0) -> Iterator[list[int]]:
-        """The numbers of `count` events from `first` on, in batches of about `size`; repetitions come a batch later."""
-        again: list[int] = []
+        """The numbers of `count` events from `first` on, in batches of about `size`.
+
+        Of those that are sent again, one half comes a batch later, the other at the end, when they are old.
+        """
+        soon: list[int] = []
+        late: list[int] = []
         for begin in range(first, first + count, size):
             numbers = list(range(begin, min(first + count, begin + size)))
-            yield numbers + again
+            yield numbers + soon
             again = [number for number in numbers if self.is_sent_again(number)]
-        if again:
-            yield again
+            soon = again[::2]
+            late += again[1::2]
+        late += soon
+        for begin in range(0, len(late), size):
+            yield late[begin : begin + size]
 
     def _time(self, number: int, bits: int) -> float:
         late = LATE_SECONDS if (bits >> 16 & 0xFFF) < self.late * 0x1000 else 0
