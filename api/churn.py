@@ -94,7 +94,8 @@ async def _users(
         "s.monetary_micros, s.user_id != '' "
         f"FROM (SELECT subject_id, probability, tier, contributions FROM predictions FINAL WHERE {where} "
         f"ORDER BY probability DESC, subject_id LIMIT {bind(limit, 'UInt32')} OFFSET {bind(offset, 'UInt32')}) AS p "
-        f"LEFT JOIN (SELECT * FROM user_state FINAL WHERE tenant = {bind(tenant)}) AS s ON s.user_id = p.subject_id "
+        f"LEFT JOIN (SELECT * FROM user_state FINAL WHERE tenant = {bind(tenant)} AND events > 0) AS s "
+        "ON s.user_id = p.subject_id "
         "ORDER BY p.probability DESC, p.subject_id"
     )
     return [_user(row) for row in await reader.rows(sql, bind.params)]
@@ -108,7 +109,7 @@ async def _summary(reader: Reader, tenant: str) -> tuple[int | None, str | None,
         f"SELECT p.tier, countIf(p.probability >= {bind(_AT_RISK, 'Float64')}), "
         f"sumIf(toInt128(s.monetary_micros), p.probability >= {bind(_AT_RISK, 'Float64')}), "
         f"toUnixTimestamp64Milli(max(p.as_of)), max(p.model_version) FROM ({risky}) AS p LEFT JOIN "
-        f"(SELECT user_id, monetary_micros FROM user_state FINAL WHERE tenant = {bind(tenant)}) AS s "
+        f"(SELECT user_id, monetary_micros FROM user_state FINAL WHERE tenant = {bind(tenant)} AND events > 0) AS s "
         "ON s.user_id = p.subject_id GROUP BY p.tier"
     )
     rows = await reader.rows(sql, bind.params)

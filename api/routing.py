@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.routes import alerts, anomalies, churn, dead_letters, evaluations, health, live, metrics, pipeline, windows
+from api.routes import (
+    alerts,
+    anomalies,
+    churn,
+    conflicts,
+    dead_letters,
+    evaluations,
+    health,
+    live,
+    metrics,
+    pipeline,
+    windows,
+)
 
 ROOT = "/api/v1/analytics"
 
@@ -20,6 +32,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
         (anomalies.router, ROOT),
         (alerts.router, ROOT),
         (dead_letters.router, ROOT),
+        (conflicts.router, ROOT),
         (evaluations.router, ROOT),
         (churn.users, ROOT),
         (churn.users, "/api/v1"),

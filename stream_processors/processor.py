@@ -20,6 +20,9 @@ from stream_processors.users import UserKey
 
 T = TypeVar("T")
 
+RECOUNT_AT_ONCE = 100
+"""Lines of a correction that are looked at together: their users stand in one query, which ClickHouse bounds."""
+
 
 class Processor:
     """Holds the state of the assigned partitions and runs batches along the path.
@@ -154,7 +157,12 @@ class Processor:
         with self._lock:
             while self._unstored:
                 self._lock.wait()
-        for partition, lines in batch.corrections.items():
+        some = [
+            (partition, lines[start : start + RECOUNT_AT_ONCE])
+            for partition, lines in batch.corrections.items()
+            for start in range(0, len(lines), RECOUNT_AT_ONCE)
+        ]
+        for partition, lines in some:
             state, now = self.states[partition], self._clock.now()
             found = self._recovery.recount(partition, lines, state.windows.oldest_hot(now))
             with self._lock:

@@ -52,7 +52,7 @@ async def windows(ctx: Ctx, who: Who, query: Annotated[WindowQuery, Query()]) ->
     cells = (
         f"SELECT grouping(g), toString({by}) AS g, sum(events), sum(toInt128(amount_micros)), sum(late) "
         f"FROM windows FINAL WHERE tenant = {counted(who.tenant)} AND minute >= {counted.time(start)} "
-        f"AND minute < {counted.time(end)}{only} GROUP BY GROUPING SETS ((), (g))"
+        f"AND minute < {counted.time(end)} AND events > 0{only} GROUP BY GROUPING SETS ((), (g))"
     )
     only = "" if query.event_type is None else f" AND event_type = {users(query.event_type)}"
     people = (

@@ -26,7 +26,7 @@ from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import CorrectionPort, WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings
-from stream_processors.sql import moment, text, text_list
+from stream_processors.sql import groups, moment, text, text_list
 from stream_processors.watch.conflict_rows import COLUMNS, Pair, conflict_row, losers, resent
 from stream_processors.watch.settlement import Settlement
 
@@ -144,10 +144,11 @@ class ConflictWatch:
         for row in ids:
             by_tenant.setdefault(row["tenant"], set()).add(row["event_id"])
         for tenant, some in by_tenant.items():
-            yield from self._warehouse.query(
-                f"SELECT {', '.join(COLUMNS)} FROM events WHERE tenant = {text(tenant)}"
-                f" AND event_id IN {text_list(sorted(some))}"
-            )
+            for group in groups(sorted(some)):
+                yield from self._warehouse.query(
+                    f"SELECT {', '.join(COLUMNS)} FROM events WHERE tenant = {text(tenant)}"
+                    f" AND event_id IN {text_list(group)}"
+                )
 
     def _store(self, pairs: Sequence[Pair], *, moved: bool, now: float) -> None:
         if pairs:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from schemas.wire import CorrectionLine, LedgerLine, encode_lines
 from stream_processors.ports import CorrectionPort, WarehousePort
-from stream_processors.sql import text_list
+from stream_processors.sql import groups, text_list
 from stream_processors.watch.conflict_rows import COLUMNS, settled_row
 
 PAGE: Final = 500
@@ -56,13 +56,10 @@ class Settlement:
         )
 
     def _delete(self, rows: Sequence[dict[str, Any]]) -> None:
-        keys = ",".join(f"({_texts(row['tenant'], row['event_id'])},{int(row['chunk'])})" for row in rows)
-        where = (
-            f"tenant IN {text_list({row['tenant'] for row in rows})}"
-            f" AND event_id IN {text_list({row['event_id'] for row in rows})} AND (tenant, event_id, chunk) IN ({keys})"
-        )
-        if self._warehouse.query(f"SELECT 1 AS one FROM events WHERE {where} LIMIT 1"):
-            self._warehouse.command(f"DELETE FROM events WHERE {where}")
+        for keys in groups(f"({_texts(row['tenant'], row['event_id'])},{int(row['chunk'])})" for row in rows):
+            where = f"(tenant, event_id, chunk) IN ({','.join(keys)})"
+            if self._warehouse.query(f"SELECT 1 AS one FROM events WHERE {where} LIMIT 1"):
+                self._warehouse.command(f"DELETE FROM events WHERE {where}")
 
     def _counted(self, rows: Sequence[dict[str, Any]]) -> set[tuple[str, int, int]]:
         """(tenant, minute of receipt, chunk) that a worker has counted in the ledger."""
