@@ -68,18 +68,6 @@ class CorrectionPort(Protocol):
         ...
 
 
-class CorrectionPort(Protocol):
-    """Puts corrections (`schemas.wire.CorrectionLine`) among the events."""
-
-    def partitions(self) -> int:
-        """How many partitions events have. Blocks; raises `Retryable`."""
-        ...
-
-    def correct(self, partition: int, value: bytes) -> None:
-        """Block until Kafka has the lines. Raises `Retryable`."""
-        ...
-
-
 class PublisherPort(Protocol):
     """Publishes the system's own events through the same validation and topics as anybody's."""
 

@@ -63,12 +63,6 @@ class WatcherSettings(BaseModel):
         15.0, gt=0, le=3600, description="Seconds between two looks for closed days and active users."
     )
     rescore_users: int = Field(500, ge=0, le=100_000, description="Users scored anew in one look, at most.")
-    conflict_seconds: float = Field(
-        10.0, gt=0, le=3600, description="Seconds between two looks for ids that came again for another event."
-    )
-    conflict_wide_seconds: float = Field(
-        600.0, ge=10, le=86400, description="Seconds between two looks that compare new ids with all that are stored."
-    )
     reconcile_seconds: float = Field(
         15.0, gt=0, le=600, description="Seconds between two rounds that check the ledger against what is stored."
     )
