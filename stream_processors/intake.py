@@ -10,11 +10,11 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-HELD_BYTES: Final = 32 << 20
+HELD_BYTES: Final = 40 << 20
 """Of records that were fetched and are not acknowledged; beyond it nothing more is fetched."""
 FETCH_BYTES: Final = 4 << 20
 """Of one fetch, about: what may come on top."""
-BATCH_BYTES: Final = 8 << 20
+BATCH_BYTES: Final = 12 << 20
 """Of records handled at once; decoded they take several times that."""
 MOST_RECORDS: Final = 1000
 """In one fetch, however small they are."""

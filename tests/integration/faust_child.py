@@ -1,23 +1,32 @@
 """A worker process whose handler does what its first argument says: hold, store, or fail in handle, store or timer.
 
 `python -m tests.integration.faust_child WHAT KAFKA TOPIC FILE`: each record that reaches the handler (`hold`) or is
-stored (`store`) becomes a line of FILE. The record `boom` sets off the failure.
+stored (`store`) becomes a line of FILE. The record `boom` sets off the failure. Two plant what Faust has been seen to
+do: `never acknowledges` stores and commits nothing, `never fetches` is assigned its partition and takes no record.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from deploy.kafka_lag import KafkaLag
 from schemas.clock import SystemClock
+from stream_processors import faust_app
 from stream_processors.faust_app import run_app
+from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Record
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
+from stream_processors.watchdog import Guard, Outage
+
+STALL_SECONDS = 8.0
 
 
 class Bomb(BaseException):
@@ -65,10 +74,30 @@ class Handler:
 def main() -> None:
     what, kafka, topic, path = sys.argv[1:5]
     handler = Handler(what, Path(path))
-    settings = ProcessorSettings(kafka=kafka, partitions=1, group=topic, session_timeout=2.0, take_chunks=10)
+    patience = STALL_SECONDS if what.startswith("never") else 120.0
+    settings = ProcessorSettings(
+        kafka=kafka, partitions=1, group=topic, session_timeout=2.0, take_chunks=10, stall_seconds=patience
+    )
     route = Route(topic, handler.handle, lambda partitions: None, settings.take_chunks, settings.take_seconds)
     timer = Background("tick", 0.1, handler.tick)
-    run_app("events", settings, (route,), (timer,), SystemClock(), WorkerMetrics("events"))
+    clock = SystemClock()
+    guard = Guard(Outage(clock), Lease(clock, 2.0), KafkaLag(kafka, f"{topic}-events", [topic], clock))
+    _plant(what)
+    run_app("events", settings, (route,), (timer,), clock, WorkerMetrics("events"), guard=guard)
+
+
+def _plant(what: str) -> None:
+    async def nothing(*_: Any) -> bool:
+        return False
+
+    async def no_records(*_: Any) -> dict[Any, Any]:
+        await asyncio.sleep(0.1)
+        return {}
+
+    if what == "never acknowledges":
+        faust_app.faust.Stream.ack = nothing
+    if what == "never fetches":
+        faust_app._PromptThread.getmany = no_records
 
 
 if __name__ == "__main__":

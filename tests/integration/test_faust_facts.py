@@ -24,6 +24,7 @@ from schemas.topics import EVENTS, LEDGER, REJECTED, Topic
 from sinks.warehouse import Warehouse
 from stream_processors.faust_app import EXIT_UNEXPECTED
 from stream_processors.ports import Record
+from stream_processors.watchdog import EXIT_STUCK
 from tests.e2e.doors import eventually
 from tests.e2e.up import ROOT, clean
 from tests.integration.servers import Stored, WorkerProcess, committed, prepare, produce, wait_until_read
@@ -129,6 +130,17 @@ def test_an_unexpected_exception_ends_the_process_and_acknowledges_nothing(child
     if what == "store fails":
         child.start("store")
         eventually(child.seen, lambda seen: seen == [b"before", b"boom", b"after"])
+
+
+@pytest.mark.parametrize("what", ["never acknowledges", "never fetches"])
+def test_a_worker_whose_offset_stands_still_ends_itself_and_the_next_one_goes_on(child: Child, what: str) -> None:
+    child.send(b"one", b"two")
+    child.start(what)
+    assert child.wait() == EXIT_STUCK == 73, child.log
+    assert "records wait, and the acknowledged offset 0 has not moved" in child.log
+    assert child.acknowledged() == 0
+    child.start("store")
+    eventually(child.acknowledged, lambda offset: offset == 2)
 
 
 def test_the_versions_are_pinned_exactly_and_are_those_that_run() -> None:
