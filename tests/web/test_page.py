@@ -112,6 +112,17 @@ def test_formula_and_numerator_open_with_the_keyboard_and_close_with_escape(wind
     window.wait("return !document.querySelector('.details')")
 
 
+def test_the_ledger_says_what_was_recovered_and_when_it_was_checked(window: Browser, mock: Mock) -> None:
+    """What a crash left, ids that stand for two events, and the job that checks; lines without events are left out."""
+    window.open(mock("busy"))
+    text = window.wait("return document.querySelector('.audit') && document.querySelector('#ledger').innerText")
+    assert "Every event is accounted for" in text
+    assert "recovered after a crash" in text and "214" in text
+    assert "Same id, another event" in text and "Not acknowledged, sent again" in text
+    assert "Minutes checked against the tables" in text and ("ago" in text or "just now" in text)
+    assert "Suppressed" not in text and "Found wrong" not in text
+
+
 def test_incomplete_metric_is_marked(window: Browser, mock: Mock) -> None:
     """A metric under 90 % of its data says so instead of praising itself."""
     window.open(mock("busy"))

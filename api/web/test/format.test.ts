@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { audit } from "../src/components/ledger_words";
 import { compact, integer, metricValue, money, rate, seconds, share } from "../src/format/number";
 import { ago, timeTicks, toSeconds } from "../src/format/time";
 import { plural, shortId, shortIds, words } from "../src/format/words";
@@ -74,4 +75,13 @@ test("identifiers become words and long ones stay recognisable", () => {
   assert.equal(shortIds("cbeb74d3-97cf-4a4f-8b0b-f5c8c5ad980e has spent 116 %"), "cbeb74d3…980e has spent 116 %");
   assert.equal(plural(1, "alert"), "alert");
   assert.equal(plural(0, "alert"), "alerts");
+});
+
+test("the ledger says when it was checked, and what was wrong then", () => {
+  const found = (difference: number, minutes: number, age: number) => audit({ checked_at: "2026-11-21T12:00:00.000Z", difference, minutes }, 1_795_262_400 + age);
+  assert.deepEqual(found(0, 0, 12), { at: 1_795_262_400, when: "12 s ago", missed: false, wrong: null });
+  assert.equal(found(4213, 1, 12).wrong, "4,213 in 1 minute");
+  assert.equal(found(7, 2, 12).wrong, "7 in 2 minutes");
+  assert.ok(found(0, 0, 300).missed);
+  assert.deepEqual(audit({ checked_at: null, difference: 0, minutes: 0 }, 0), { at: null, when: "never", missed: true, wrong: null });
 });

@@ -60,14 +60,24 @@ export interface Pipeline {
   readonly start: string;
   readonly end: string;
   readonly received: number;
+  /** Of the received: what a collector that was killed had not counted, or Kafka had without telling it. */
+  readonly recovered: number;
+  /** Not acknowledged; the sender was told to send again. */
+  readonly abandoned: number;
   readonly accepted: number;
   readonly rejected: Readonly<Record<string, number>>;
   readonly duplicates: number;
+  /** Events whose id stands for another event. */
+  readonly conflicts: number;
   readonly late: number;
+  readonly suppressed: number;
   readonly stored: number;
+  readonly dead_letters: number;
   readonly in_flight: number;
   readonly freshness_seconds: { readonly p50: number | null; readonly p95: number | null; readonly p99: number | null };
   readonly difference: { readonly received: number; readonly accepted: number };
+  /** The job that checks every minute against the tables: when it was last at work, and what was wrong in the range. */
+  readonly reconciliation: { readonly checked_at: string | null; readonly difference: number; readonly minutes: number };
   readonly closed_until: string | null;
   readonly events_per_second: number | null;
   readonly as_of: string | null;

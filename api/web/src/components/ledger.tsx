@@ -1,11 +1,13 @@
-/** Every event accounted for: received = accepted + rejected, accepted = stored + duplicates + in flight. */
+/** Every event accounted for: received = accepted + rejected, accepted = stored + duplicates + in flight; and who checked. */
 
 import type { Pipeline } from "../api/types";
 import { integer, share } from "../format/number";
 import { moment, rangeInfo, toSeconds } from "../format/time";
 import { plural, words } from "../format/words";
+import { useNow } from "../state/clock";
 import { useSelect } from "../state/store";
 import { Check, Warning } from "./icons";
+import { audit } from "./ledger_words";
 import { Loading, Panel, Unread } from "./panel";
 
 export function Ledger() {
@@ -27,6 +29,7 @@ function Book({ pipeline }: { readonly pipeline: Pipeline }) {
       <Balance pipeline={pipeline} />
       <dl class="ledger">
         <Line name="Received" n={received} of={received} kind="total" />
+        {pipeline.recovered > 0 && <Line name="of which recovered after a crash" n={pipeline.recovered} of={received} kind="sub" />}
         <Line name="Accepted" n={accepted} of={received} />
         <Line name="Rejected" n={refused} of={received} tone="bad" />
         {reasons.slice(0, 4).map(([reason, n]) => (
@@ -38,8 +41,12 @@ function Book({ pipeline }: { readonly pipeline: Pipeline }) {
         <Line name="Stored" n={stored} of={received} kind="total" />
         <Line name="of which late" n={late} of={received} kind="sub" />
         <Line name="Duplicates dropped" n={duplicates} of={received} tone="warn" />
+        {pipeline.conflicts > 0 && <Line name="Same id, another event" n={pipeline.conflicts} of={received} kind="sub" />}
+        {pipeline.suppressed > 0 && <Line name="Suppressed" n={pipeline.suppressed} of={received} />}
+        {pipeline.dead_letters > 0 && <Line name="Refused by the warehouse" n={pipeline.dead_letters} of={received} tone="bad" />}
         <Line name="In flight" n={pipeline.in_flight} of={received} />
       </dl>
+      <Audit pipeline={pipeline} />
     </>
   );
 }
@@ -71,6 +78,23 @@ function Balance({ pipeline }: { readonly pipeline: Pipeline }) {
       </div>
       <Warning />
     </div>
+  );
+}
+
+function Audit({ pipeline }: { readonly pipeline: Pipeline }) {
+  const now = useNow(5_000);
+  const { at, when, missed, wrong } = audit(pipeline.reconciliation, now);
+  return (
+    <dl class="facts audit">
+      <dt>Minutes checked against the tables</dt>
+      <dd class={missed ? "warn" : ""} title={moment(at)}>
+        {when}
+      </dd>
+      {wrong && <dt>Found wrong by it</dt>}
+      {wrong && <dd class="bad">{wrong}</dd>}
+      {pipeline.abandoned > 0 && <dt>Not acknowledged, sent again</dt>}
+      {pipeline.abandoned > 0 && <dd>{integer(pipeline.abandoned)}</dd>}
+    </dl>
   );
 }
 
