@@ -12,20 +12,24 @@ from schemas.errors import Retryable
 ON_THE_WAY_SECONDS: Final = 5.0
 """What a collector received longer ago than this is in Kafka, or was refused (or waits in its spool)."""
 
-_WAIT_SECONDS: Final = 60.0
+WAIT_SECONDS: Final = 60.0
 _TIMEOUT: Final = 5.0
 
 
 class StoredUntil:
     """Waits until `group` has acknowledged all that the topics `names` hold now. Stateless; joins no group."""
 
-    def __init__(self, bootstrap: str, group: str, names: Sequence[str], clock: Clock) -> None:
+    def __init__(
+        self, bootstrap: str, group: str, names: Sequence[str], clock: Clock, wait: float = WAIT_SECONDS
+    ) -> None:
+        """`wait`: seconds until workers count as behind."""
         self._bootstrap, self._group, self._names, self._clock = bootstrap, group, names, clock
+        self._wait = wait
 
     def __call__(self) -> float:
         """Unix seconds: every event received before is stored. Blocks; raises `Retryable` when workers are behind."""
         now = self._clock.now()
-        deadline = self._clock.monotonic() + _WAIT_SECONDS
+        deadline = self._clock.monotonic() + self._wait
         with group_reader(self._bootstrap, self._group) as consumer:
             places = places_of(consumer, self._names, _TIMEOUT)
             limits = ends(consumer, places, _TIMEOUT, self._clock) if places else {}

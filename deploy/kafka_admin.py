@@ -158,6 +158,15 @@ def read_from(consumer: Any, offsets: Mapping[tuple[str, int], int]) -> None:
     consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
 
 
+def offsets_at(consumer: Any, places: list[Any], moment: float, timeout: float) -> dict[tuple[str, int], int]:
+    """The first record of each partition from a moment (Unix seconds) on; -1 where there is none."""
+    from confluent_kafka import TopicPartition
+
+    asked = [TopicPartition(place.topic, place.partition, round(moment * 1000)) for place in places]
+    found = consumer.offsets_for_times(asked, timeout=timeout)
+    return {(place.topic, place.partition): max(place.offset, -1) for place in found}
+
+
 def committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> list[Any]:
     """What a group has committed. Its coordinator may be on its way: made at the first question, or moving."""
     from confluent_kafka import KafkaError, KafkaException

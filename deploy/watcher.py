@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from deploy.barrier import StoredUntil
 from deploy.kafka_lag import KafkaLag
@@ -31,6 +31,8 @@ from stream_processors.faust_app import run_app
 from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
+from stream_processors.ports import PublisherPort
+from stream_processors.sql import Roles
 from stream_processors.watch.anomaly_watch import AnomalyWatch
 from stream_processors.watch.churn_watch import ChurnWatch
 from stream_processors.watch.conflicts import ConflictWatch
@@ -54,8 +56,7 @@ def run_watcher(settings: Settings) -> None:
     roles = {name: pack.roles for name, pack in packs.items()}
     warehouse = Warehouse(settings.warehouse)
     publisher = make_publisher(settings, packs, clock)
-    snapshots = settings.data_dir / "snapshots"
-    anomalies = AnomalyRunner(KINDS, store=SnapshotStore(snapshots / "anomalies"))
+    anomalies = AnomalyRunner(KINDS, store=SnapshotStore(settings.data_dir / "snapshots" / "anomalies"))
     rules = load_rules(
         settings.watcher.rules_file or SHIPPED_RULES, metrics=[metric.id for metric in shipped_dictionary().metrics]
     )
@@ -70,17 +71,7 @@ def run_watcher(settings: Settings) -> None:
     watcher = Watcher(settings.watcher, rules, roles, ports, anomalies, metrics)
     stopping = threading.Event()
     stored_until = StoredUntil(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS,), clock)
-    churn = ChurnWatch(
-        settings.watcher,
-        roles,
-        Warehouse(settings.warehouse),
-        publisher,
-        lambda tenant, source: ChurnRunner(tenant, source, SnapshotStore(snapshots / "churn" / tenant)),
-        clock,
-        metrics,
-        stopping=stopping.is_set,
-        stored_until=stored_until,
-    )
+    churn = _make_churn(settings, roles, publisher, stored_until, clock, metrics, stopping)
     record = AnomalyWatch(roles, Warehouse(settings.warehouse), clock, metrics, stored_until)
     corrections, own = Emitter(settings.kafka.bootstrap), Warehouse(settings.warehouse)
     conflicts = ConflictWatch(settings.watcher, own, corrections, clock, metrics)
@@ -99,6 +90,29 @@ def run_watcher(settings: Settings) -> None:
     finally:
         notifier.close()
         publisher.close()
+
+
+def _make_churn(
+    settings: Settings,
+    roles: Mapping[str, Roles],
+    publisher: PublisherPort,
+    stored_until: Callable[[], float],
+    clock: Clock,
+    metrics: WorkerMetrics,
+    stopping: threading.Event,
+) -> ChurnWatch:
+    snapshots = settings.data_dir / "snapshots" / "churn"
+    return ChurnWatch(
+        settings.watcher,
+        roles,
+        Warehouse(settings.warehouse),
+        publisher,
+        lambda tenant, source: ChurnRunner(tenant, source, SnapshotStore(snapshots / tenant)),
+        clock,
+        metrics,
+        stopping=stopping.is_set,
+        stored_until=stored_until,
+    )
 
 
 def _make_installation(settings: Settings, rules: Rules, clock: Clock, metrics: WorkerMetrics) -> Installation:

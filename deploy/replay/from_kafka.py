@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from deploy.kafka_admin import ends, group_reader, places_of, read_from
+from deploy.kafka_admin import ends, group_reader, offsets_at, places_of, read_from
 from deploy.replay.request import Span
 from deploy.replay.rollups import VirtualClock
 from deploy.settings import Settings
@@ -68,19 +68,15 @@ class KafkaReplay:
 
     def _spans(self, consumer: Any, span: Span) -> dict[int, tuple[int, int]]:
         """By partition, the first offset to read and the one to stop before."""
-        from confluent_kafka import TopicPartition
-
         places = places_of(consumer, (topics.EVENTS,), _TIMEOUT)
         limits = {number: limit for (_, number), limit in ends(consumer, places, _TIMEOUT, self._clock).items()}
         if span.start <= 0:
             return limits
-        since = max(0, span.start - SKEW_SECONDS) * 1000
-        asked = [TopicPartition(place.topic, place.partition, since) for place in places]
         found = {}
-        for place in consumer.offsets_for_times(asked, timeout=_TIMEOUT):
-            low, high = limits[place.partition]
-            first = high if place.offset < 0 else min(max(place.offset, low), high)
-            found[place.partition] = first, high
+        since = max(0.0, span.start - SKEW_SECONDS)
+        for (_, number), offset in offsets_at(consumer, places, since, _TIMEOUT).items():
+            low, high = limits[number]
+            found[number] = (high if offset < 0 else min(max(offset, low), high)), high
         return found
 
     def _batches(self, consumer: Any, spans: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, list[Record]]]:
