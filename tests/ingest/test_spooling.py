@@ -237,6 +237,19 @@ async def test_users_go_to_their_partitions_when_there_are_more_of_them(open_gat
     assert kafka.chunks(REJECTED)
 
 
+async def test_counts_do_not_pile_up_in_the_producer(open_gateway: Open, kafka: FakeKafka) -> None:
+    gateway = open_gateway()
+    kafka.mode = "silent"
+    for number in range(10):
+        await submit(gateway, some(str(number)))
+        gateway._courier._publish_counts()
+    assert [sent.topic for sent, _ in kafka.waiting] in ([], [LEDGER])
+    kafka.mode = "ok"
+    await eventually(lambda: not gateway.outlet.spooling)
+    await gateway.close()
+    assert received(kafka) == 10
+
+
 async def test_a_cut_chunk_has_the_same_parts_each_time(open_gateway: Open, kafka: FakeKafka) -> None:
     gateway = open_gateway(partitions=2)
     kafka.known_partitions = 2
