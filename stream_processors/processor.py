@@ -12,6 +12,7 @@ from schemas.clock import Clock
 from schemas.wire import CorrectionLine, EventLine, WindowCell
 from stream_processors.batch import Batch
 from stream_processors.decode import decode_batch
+from stream_processors.layout import check_layout
 from stream_processors.path import PATH, Step, update_users
 from stream_processors.ports import Record
 from stream_processors.recovery import Recovery
@@ -45,9 +46,12 @@ class Processor:
     def process(self, records: Sequence[Record]) -> Batch:
         """Run records along the path; loads the state of partitions that are new here.
 
-        Raises `Retryable` before anything changed when the warehouse cannot be asked; the caller tries again.
+        Raises `Retryable` before anything changed when the warehouse cannot be asked; the caller tries again. Raises
+        `Fatal` for chunks of another number of partitions.
         """
-        return self.run(decode_batch(records))
+        batch = decode_batch(records)
+        check_layout(batch.chunks, self._recovery.partitions)
+        return self.run(batch)
 
     def run(self, batch: Batch) -> Batch:
         """The same for chunks that are decoded already."""

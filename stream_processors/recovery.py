@@ -85,7 +85,7 @@ class Recovery:
         self._roles = roles
         self._role_tables = {pack: RoleTable(declared) for pack, declared in roles.items()}
         self._clock = clock
-        self._partitions = partitions
+        self.partitions = partitions
         self._recent_ids = recent_ids
         self._users_in_memory = users_in_memory
         self._hot_minutes = hot_minutes
@@ -96,7 +96,7 @@ class Recovery:
         Ids and counts are read one after the other, so they must speak of the same rows: an earlier owner that does
         not know that it is none any more may store a batch in between. Then all of it is read again.
         """
-        mine = f"slot % {self._partitions} = {partition}"
+        mine = f"slot % {self.partitions} = {partition}"
         for _ in range(LOADS):
             before = self._rows(mine)
             state = self._load(partition, mine)
@@ -112,13 +112,13 @@ class Recovery:
         )[0]
 
     def _load(self, partition: int, mine: str) -> PartitionState:
-        shard = shard_name(partition, self._partitions)
+        shard = shard_name(partition, self.partitions)
         if partition == 0:
             self._drop_foreign_windows()
         epoch = self.epoch()
         state = PartitionState(
             partition,
-            self._partitions,
+            self.partitions,
             IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=self._fingerprints(mine)),
             Windows(shard, hot_minutes=self._hot_minutes),
             Users(self._role_tables, most=self._users_in_memory),
@@ -133,7 +133,7 @@ class Recovery:
     def chunks_of(self, partition: int, tenant: str, event_ids: Sequence[str]) -> dict[str, int]:
         """The chunk that brought each of these ids to the partition, for those that are stored, or were moved away."""
         found: dict[str, int] = {}
-        where = f"slot % {self._partitions} = {partition} AND tenant = {text(tenant)}"
+        where = f"slot % {self.partitions} = {partition} AND tenant = {text(tenant)}"
         for some in groups(event_ids):
             rows = self._warehouse.query(
                 "SELECT event_id, argMin(chunk, (gone, chunk)) AS chunk FROM ("
@@ -163,10 +163,10 @@ class Recovery:
         """The window cells of these minutes (Unix seconds), counted from the stored events."""
         if not minutes:
             return []
-        shard = shard_name(partition, self._partitions)
+        shard = shard_name(partition, self.partitions)
         rows = self._warehouse.query(
             f"SELECT {WINDOW_COLUMNS}, uniqExact(user_id) AS users FROM events FINAL"
-            f" WHERE slot % {self._partitions} = {partition} AND {_minutes_are(minutes)}"
+            f" WHERE slot % {self.partitions} = {partition} AND {_minutes_are(minutes)}"
             f" GROUP BY {WINDOW_KEY}"
         )
         return [
@@ -194,14 +194,14 @@ class Recovery:
         minutes = sorted({line.minute for line in lines})
         keys = sorted({(line.tenant, line.user_id) for line in lines})
         hot = [minute for minute in minutes if minute >= oldest_hot]
-        mine = f"slot % {self._partitions} = {partition}"
+        mine = f"slot % {self.partitions} = {partition}"
         cells = self.recompute(partition, minutes, 0)
         users = self._recomputed_users(f"{mine} AND (tenant, user_id) IN {pair_list(keys)}")
         left = {(state.tenant, state.user_id) for state in users}
         return Recount(
             minutes,
             keys,
-            cells + self._emptied(shard_name(partition, self._partitions), minutes, cells),
+            cells + self._emptied(shard_name(partition, self.partitions), minutes, cells),
             list(self._hot_cells(f"{mine} AND {_minutes_are(hot)}")) if hot else [],
             users,
             [UserState(*key, 0.0, 0.0) for key in keys if key not in left],
@@ -228,7 +228,7 @@ class Recovery:
         return [WindowCell(*fields) for fields in emptied]
 
     def _drop_foreign_windows(self) -> None:
-        suffix = text(f"/{self._partitions}")
+        suffix = text(f"/{self.partitions}")
         if self._warehouse.query(f"SELECT 1 AS one FROM windows WHERE NOT endsWith(shard, {suffix}) LIMIT 1"):
             self._warehouse.command(
                 f"ALTER TABLE windows DELETE WHERE NOT endsWith(shard, {suffix}) SETTINGS mutations_sync = 1"
