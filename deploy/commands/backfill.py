@@ -63,18 +63,10 @@ def backfill(
 
     try:
         settings = load(overrides={"kafka.bootstrap": kafka, "data_dir": data_dir})
-        job = Job(
-            settings,
-            _owner(settings, tenant, pack, key),
-            tuple(_expanded(files)),
-            load_mapping(mapping) if mapping is not None else None,
-            derive_ids,
-            processes,
-            state or settings.data_dir / "backfill",
-            restart,
-            dry_run,
-            max_errors,
-        )
+        owner, paths = _owner(settings, tenant, pack, key), tuple(_expanded(files))
+        rules = load_mapping(mapping) if mapping is not None else None
+        folder = state or settings.data_dir / "backfill"
+        job = Job(settings, owner, paths, rules, derive_ids, processes, folder, restart, dry_run, max_errors)
     except HeadraceError as error:
         raise _failed(error) from error
     _run(job)

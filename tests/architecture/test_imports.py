@@ -20,6 +20,7 @@ HOMES = {
     "clickhouse_connect": ("sinks/", "api/reader.py"),
     "confluent_kafka": ("ingest/producer.py", "deploy/kafka_admin.py"),
     "chdb": ("deploy/embedded/",),
+    "pyarrow": ("deploy/backfill/parquet.py",),
     "apprise": ("sinks/senders.py",),
 }
 """Library -> where its imports may stand."""
