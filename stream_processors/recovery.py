@@ -46,6 +46,11 @@ SWAP = "swap"
 moment on they may lack what is stored."""
 
 
+def last_swap(warehouse: WarehousePort) -> int:
+    """The version of the last swap of tables for rebuilt ones; 0 when there was none. Raises `Retryable`."""
+    return int(warehouse.query(f"SELECT max(version) AS at FROM checkpoints WHERE name = '{SWAP}'")[0]["at"])
+
+
 def checkpoint_name(epoch: int) -> str:
     """Under which name a worker that loaded its state in an epoch says how far it has flushed: a worker that has not
     noticed the last swap yet must not say that the new tables are covered."""
@@ -244,7 +249,7 @@ class Recovery:
 
     def epoch(self) -> int:
         """The last swap of tables for rebuilt ones; 0 when there was none."""
-        return int(self._warehouse.query(f"SELECT max(version) AS at FROM checkpoints WHERE name = '{SWAP}'")[0]["at"])
+        return last_swap(self._warehouse)
 
     def _covered_until(self, shard: str, epoch: int) -> float:
         rows = self._warehouse.query(

@@ -29,6 +29,7 @@ from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.outbox import Outbox
 from stream_processors.ports import PublisherPort, Record, WarehousePort
+from stream_processors.recovery import last_swap
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings, WatcherSettings
 from stream_processors.sql import Roles, moment
@@ -43,6 +44,7 @@ ANOMALY_WINDOW = 60.0
 ACTION_OVERLAP_SECONDS = 30.0
 QUALITY_ROW_SECONDS = 10.0
 SNAPSHOT_SECONDS = 60.0
+SWAP_SECONDS = 10.0
 ALL_EVENTS = "events"
 SPECIFIC_SECONDS = 900.0
 """For this long after an anomaly of one metric, the same in the sum of all events is no news."""
@@ -94,6 +96,7 @@ class Watcher:
         self._quality_readings: dict[str, list[Reading]] = {}
         self._due: dict[str, float] = {}
         self._actions_since = 0.0
+        self._epoch = 0
         self._ended: list[Transition] = []
 
     def routes(self, settings: ProcessorSettings) -> tuple[Route, ...]:
@@ -109,19 +112,34 @@ class Watcher:
     def restore(self) -> list[AlertRow]:
         """Take up where the stored rows leave off; returns open and lately resolved incidents. Raises `Retryable`."""
         now = self._ports.clock.now()
-        cells = self._ports.warehouse.query_bytes(
-            "SELECT * REPLACE (toUnixTimestamp(minute) AS minute) FROM windows FINAL"
-            f" WHERE minute >= {int(now) - 26 * 3600} AND tenant != ''",
-            "JSONEachRow",
-        )
-        self._board.update(self._decoder.decode_lines(cells), now)
-        self._anomalies.restore(history(self._ports.warehouse, self._packs.values(), now - HISTORY_SECONDS, now + 3600))
+        self._epoch = last_swap(self._ports.warehouse)
+        self._load_windows(now)
         rows = self._ports.warehouse.query(
             f"SELECT * FROM alerts FINAL WHERE state != 'resolved' OR updated_at >= {moment(now - 86400)}"
         )
         self._ended = self._engine.restore(rows, now)
         self._actions_since = now - 86400
         return [msgspec.convert({name: row[name] for name in AlertRow.__struct_fields__}, AlertRow) for row in rows]
+
+    def _load_windows(self, now: float) -> None:
+        """Have what the table says on a fresh board and in the series."""
+        cells = self._ports.warehouse.query_bytes(
+            "SELECT * REPLACE (toUnixTimestamp(minute) AS minute) FROM windows FINAL"
+            f" WHERE minute >= {int(now) - 26 * 3600} AND tenant != ''",
+            "JSONEachRow",
+        )
+        self._board = Board(self._packs.values())
+        self._board.update(self._decoder.decode_lines(cells), now)
+        self._anomalies.restore(history(self._ports.warehouse, self._packs.values(), now - HISTORY_SECONDS, now + 3600))
+
+    def _follow_swap(self, now: float) -> None:
+        """Read the windows again when the table was exchanged for a rebuilt one (`deploy.replay`)."""
+        epoch = last_swap(self._ports.warehouse)
+        if epoch != self._epoch:
+            log.info("the windows were exchanged for rebuilt ones; reading them again")
+            with self._lock:
+                self._load_windows(now)
+            self._epoch = epoch
 
     def handle_rollups(self, records: Sequence[Record]) -> Store:
         """Put cells on the board and their minutes into the series."""
@@ -149,6 +167,8 @@ class Watcher:
             log.error("a look at alerts failed: %s", error)
 
     def _evaluate(self, now: float) -> None:
+        if self._is_due("swap", SWAP_SECONDS, now):
+            self._follow_swap(now)
         with self._lock:
             self._fill_history()
             ended, self._ended = self._ended, []

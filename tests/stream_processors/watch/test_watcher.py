@@ -152,6 +152,18 @@ def test_what_cannot_be_said_now_is_said_later_in_order(scene: Scene) -> None:
     assert scene.publisher.events
 
 
+def test_a_table_that_was_exchanged_for_a_rebuilt_one_is_read_again(scene: Scene) -> None:
+    board = scene.watcher._board
+    assert board.sums("demo", "", MINUTE - 3600, MINUTE - 120)["click"].events > 1_000
+    scene.warehouse.command("TRUNCATE TABLE windows")
+    rebuilt = [cell("campaign_clicked", 2, minute=MINUTE - 600, campaign_id="", version=1)]
+    scene.warehouse.insert_lines("windows", encode_lines(rebuilt))
+    scene.warehouse.insert_lines("checkpoints", b'{"name": "swap", "covered_until": 1, "version": 7}\n')
+    scene.clock.advance(11)
+    scene.watcher.evaluate()
+    assert scene.watcher._board.sums("demo", "", MINUTE - 3600, MINUTE - 120)["click"].events == 2
+
+
 def test_an_unreadable_rollup_costs_no_other(scene: Scene) -> None:
     good = encode_lines([cell("campaign_clicked", 1500, minute=MINUTE, campaign_id="", version=9)])
     scene.watcher.handle_rollups([Record(0, 1, b"\x00", {}), Record(0, 2, good, {})])()
