@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.client import Answers, merge
 from tests.faults.oracle import Oracle
 from tests.faults.pipeline import Pipeline
 from tests.faults.sizes import Record, Size
@@ -28,22 +29,29 @@ PLACES = ("die_after_insert", "die_before_ledger")
 def test_worker_killed_again_and_again(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
 ) -> None:
+    """Each kill has its own share of the events, so that it always comes in the middle of work."""
     traffic, chance = Traffic(seed=101, rate=size.rate), random.Random(101)
     recoveries: list[float] = []
+    answers = Answers()
+    exact = 0
     take = "200" if size.full else "20"  # few events make more than a few batches only when these are small
     with Pipeline(tmp_path, faults_kind, plants=plants, WORKER_TAKE_CHUNKS=take) as pipeline:
-        with pipeline.client(traffic, size.events) as client:
-            for number in range(size.times):
-                client.wait_for((number + 0.5) / size.times * 0.8)
+        share = size.events // size.times
+        for number in range(size.times):
+            with pipeline.client(traffic, share, first=number * share) as client:
+                client.wait_for(0.3)
                 exactly = number % BETWEEN == 1 or number == size.times - 1
-                died = _kill(pipeline, chance, plants.get("worker", ""), exactly)
+                died, reached = _kill(pipeline, chance, plants.get("worker", ""), exactly)
+                exact += reached
                 pipeline.start("worker-1", ready=False)
                 recoveries.append(pipeline.recovery_seconds(died, client))
-        answers = client.join()
+            answers = merge(answers, client.join())
         pipeline.wait_drained()
         found = Oracle(pipeline.warehouse).check(traffic, answers)
+    assert exact, "no kill hit the place between insert and acknowledgement"
     record(
         kills=size.times,
+        between_insert_and_acknowledgement=exact,
         events=found.stored,
         lost=found.lost,
         doubled=found.doubled,
@@ -52,8 +60,8 @@ def test_worker_killed_again_and_again(
     assert not size.full or max(recoveries) < MOST_RECOVERY_SECONDS, recoveries
 
 
-def _kill(pipeline: Pipeline, chance: random.Random, plant: str, exactly: bool) -> float:
-    """Kill the worker, anywhere or at an exact place; when (Unix seconds) it was gone."""
+def _kill(pipeline: Pipeline, chance: random.Random, plant: str, exactly: bool) -> tuple[float, bool]:
+    """Kill the worker, anywhere or at an exact place; when (Unix seconds) it was gone, and whether at such a place."""
     if exactly:
         pipeline.kill("worker-1")
         place = f"{chance.choice(PLACES)}={chance.randrange(1, 3)}"
@@ -66,4 +74,4 @@ def _kill(pipeline: Pipeline, chance: random.Random, plant: str, exactly: bool) 
         reached = False
     if not reached:
         pipeline.kill("worker-1")
-    return time.time()
+    return time.time(), reached
