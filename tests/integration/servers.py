@@ -135,12 +135,12 @@ class Stored:
         key = f"tenant, toUnixTimestamp(minute) AS at, event_type, subtype, {', '.join(DIMENSIONS)}"
         rows = self._warehouse.query(
             f"SELECT {key}, sum(events) AS e, sum(users) AS u, sum(amount_micros) AS a, sum(late) AS l"
-            " FROM windows FINAL GROUP BY ALL"
+            " FROM windows FINAL WHERE events > 0 GROUP BY ALL"
         )
         return {tuple(row.values())[:8]: tuple(map(int, tuple(row.values())[8:])) for row in rows}  # type: ignore[misc]
 
     def users(self) -> dict[tuple[str, str], dict[str, Any]]:
-        rows = self._warehouse.query("SELECT * EXCEPT (version) FROM user_state FINAL")
+        rows = self._warehouse.query("SELECT * EXCEPT (version) FROM user_state FINAL WHERE events > 0")
         return {(row.pop("tenant"), row.pop("user_id")): row for row in rows}
 
     def ledger(self) -> Counter[tuple[str, str, int]]:
