@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from tests.faults import test_sink_faults as sink
 from tests.faults import test_skew as skew
 from tests.faults import test_worker_kill as worker
 from tests.faults.defects import DEFECTS, PLANTS
-from tests.faults.sizes import Size
+from tests.faults.sizes import ROOT, Size
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
@@ -123,6 +125,15 @@ SHORT = ("acknowledge_before_insert",)
 
 def test_every_defect_is_planted_somewhere() -> None:
     assert {one.__name__ for one in DEFECTS} == {one.defect.partition("=")[0] for one in PLANTED}
+
+
+def test_every_plant_finds_its_place_in_the_product(tmp_path: Path) -> None:
+    """A plant whose piece was renamed would make its check idle: it must fail, and it does."""
+    values = {"trace": str(tmp_path / "trace"), "clock": "1"}
+    words = [f"{name}={values.get(name, '')}" for name in PLANTS]
+    code = "import sys; from tests.faults.defects import plant; [plant(word) for word in sys.argv[1:]]"
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=str)
