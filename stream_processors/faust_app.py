@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -46,6 +47,10 @@ through and at the end, and events would wait for that."""
 FULL_SECONDS = 0.02
 """How long to wait for records to be acknowledged before it is looked again whether more may be fetched."""
 
+STOP_SECONDS = 12.0
+"""How long a process may take to leave. A thread that waits for the warehouse would hold it up for ever; what is not
+acknowledged comes again."""
+
 EXIT_UNEXPECTED = 70
 EXIT_FLOOD = 72
 
@@ -66,8 +71,7 @@ def run_app(
     """
     guard = guard or Guard(Outage(clock), Lease(clock, settings.session_timeout))
     app = _build_app(name, settings, guard.lease)
-    if stopping is not None:
-        app.task()(_tell_stop(app, stopping))
+    app.task()(_tell_stop(app, stopping or threading.Event(), clock))
     progress = Progress()
     for route in routes:
         _add_agent(app, route, progress, clock, metrics)
@@ -87,13 +91,18 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _tell_stop(app: faust.App, stopping: threading.Event) -> Callable[[], Awaitable[None]]:
+def _tell_stop(app: faust.App, stopping: threading.Event, clock: Clock) -> Callable[[], Awaitable[None]]:
+    def end_late() -> None:
+        clock.sleep(STOP_SECONDS)
+        _end_process(f"still waiting {STOP_SECONDS:.0f} s after the signal to stop", 0)
+
     async def tell_stop() -> None:
         try:
             while not app.should_stop:
                 await app.sleep(3600)
         finally:
             stopping.set()
+            threading.Thread(target=end_late, name="stop", daemon=True).start()
 
     return tell_stop
 
@@ -299,7 +308,7 @@ def _status(error: BaseException) -> int:
 
 def _end_process(why: str, status: int) -> None:
     """Leave at once, so that nothing is acknowledged that was not stored."""
-    log.critical("%s; ending the process, nothing was acknowledged", why, exc_info=True)
+    log.critical("%s; ending the process, nothing was acknowledged", why, exc_info=sys.exc_info()[0] is not None)
     for handler in logging.getLogger().handlers:
         handler.flush()
     os._exit(status)

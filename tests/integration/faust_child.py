@@ -26,7 +26,7 @@ from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
 from stream_processors.watchdog import Guard, Outage
 
-STALL_SECONDS = 8.0
+STALL_SECONDS = 6.0
 
 
 class Bomb(BaseException):
@@ -83,6 +83,7 @@ def main() -> None:
     clock = SystemClock()
     guard = Guard(Outage(clock), Lease(clock, 2.0), KafkaLag(kafka, f"{topic}-events", [topic], clock))
     _plant(what)
+    faust_app.STOP_SECONDS = 2.0
     run_app("events", settings, (route,), (timer,), clock, WorkerMetrics("events"), guard=guard)
 
 

@@ -72,6 +72,10 @@ class Child:
         assert self._process is not None
         return self._process.wait(60)
 
+    def terminate(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+
     def kill(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
@@ -130,6 +134,15 @@ def test_an_unexpected_exception_ends_the_process_and_acknowledges_nothing(child
     if what == "store fails":
         child.start("store")
         eventually(child.seen, lambda seen: seen == [b"before", b"boom", b"after"])
+
+
+def test_a_store_that_waits_for_ever_holds_up_no_stop_and_acknowledges_nothing(child: Child) -> None:
+    child.send(b"one")
+    child.start("hold")
+    eventually(child.seen)
+    child.terminate()
+    assert child.wait() == 0, child.log
+    assert child.acknowledged() == 0
 
 
 @pytest.mark.parametrize("what", ["never acknowledges", "never fetches"])

@@ -98,7 +98,8 @@ def test_no_acknowledged_event_is_lost_and_each_users_order_is_kept(server: Kafk
         collector.kill()
         collector.start()
         wait_for_more(60)
-        server.start()
+        assert server.cluster is not None
+        server.cluster.start(180.0)
         wait_for_more(60)
         eventually(lambda: _ready(url), lambda status: status == "ready", within=90)
         wait_for_more(20)
