@@ -33,6 +33,8 @@ CORE = ("tansu", "apache")
 """What the tests of the pipeline's core run on when nothing else is asked for."""
 NODES = {"apache": 1, "apache3": 3}
 REQUIRED_BY = {"apache": "kafka", "apache3": "kafka", "container": "docker"}
+START_SECONDS = 240.0
+"""That Java may take to start Kafka on a machine where everything else is tested, too."""
 COMPOSE = Path(__file__).parents[1] / "deploy" / "compose" / "compose.yaml"
 
 
@@ -60,7 +62,7 @@ class KafkaServer:
     def start(self) -> None:
         """After `stop` or `kill`: the same addresses; with `durable` the same data, else nothing."""
         if self.cluster is not None:
-            self.cluster.start()
+            self.cluster.start(START_SECONDS)
         elif self._container is not None:
             self._container.get_wrapped_container().start()
             _await_port(self.port)
@@ -100,7 +102,7 @@ def open_kafka(kind: str, folder: Path, *, config: Mapping[str, str] | None = No
     if advertised:
         config = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{advertised}", **(config or {})}
     if kind in NODES:
-        cluster = kafka.start_cluster(folder / "kafka", NODES[kind], config=config)
+        cluster = kafka.start_cluster(folder / "kafka", NODES[kind], config=config, timeout=START_SECONDS)
         return KafkaServer(kind, cluster.bootstrap, cluster.replication, True, cluster)
     if kind == "container":
         container, port = _container()
