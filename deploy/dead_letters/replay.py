@@ -14,6 +14,7 @@ ids make these duplicates, which the ledger counts as such.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from deploy.dead_letters.judge import Judge, Judged, Part
@@ -28,10 +29,12 @@ from schemas.wire import id_hash
 
 RETRY_SECONDS: Final = 0.5
 GIVE_UP_SECONDS: Final = 60.0
+SENDS_AT_ONCE: Final = 8
+"""Events of one key go in one call; so many calls wait for Kafka at the same time."""
 
 
 class Door(Protocol):
-    """Where events go in: `deploy.publisher.Publisher`."""
+    """Where events go in, from any thread: `deploy.publisher.Publisher`."""
 
     def submit(
         self,
@@ -120,8 +123,10 @@ class Replay:
         for part in parts:
             groups.setdefault((part.tenant, part.pack, part.key_id, part.backfill), []).append(part)
         refused: dict[int, Rejection] = {}
-        for some in groups.values():
-            for verdict in self._send(some).rejected:
+        with ThreadPoolExecutor(SENDS_AT_ONCE, thread_name_prefix="replay") as pool:
+            sent = list(zip(groups.values(), pool.map(self._send, groups.values()), strict=True))
+        for some, verdicts in sent:
+            for verdict in verdicts.rejected:
                 part = some[verdict["index"]]
                 texts = (verdict["field"], verdict["message"], verdict["event_id"], "")
                 reason = part.rejection.reason if part.rejection else verdict["reason"]

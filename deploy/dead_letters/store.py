@@ -20,10 +20,11 @@ from schemas.dead_letters.query import Key, Query
 from schemas.dead_letters.selection import Selection, State, id_of
 from schemas.wire import encode_lines
 
-PAGE: Final = 500
-"""Letters read at once, at most."""
-PAGE_BYTES: Final = 16 << 20
-"""Bytes of originals read at once, about; one letter is read whatever its size (1.4 MB at most)."""
+PAGE: Final = 5_000
+"""Letters whose keys are read at once, at most."""
+BATCH: Final = 500
+BATCH_BYTES: Final = 16 << 20
+"""Letters whose originals are read at once, and their bytes, about; one is read whatever its size (1.4 MB at most)."""
 _IDS_AT_ONCE: Final = 5000
 
 
@@ -197,7 +198,7 @@ def _by_size(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
     batch: list[Letter] = []
     size = 0
     for letter in letters:
-        if batch and size + letter.size > PAGE_BYTES:
+        if batch and (len(batch) == BATCH or size + letter.size > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(letter)

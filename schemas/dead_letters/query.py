@@ -26,7 +26,6 @@ PAGE_FIELDS: Final = (
     "state",
     *(f"last_{name}" for name in STATE_COLUMNS if name not in ("state", "at")),
     "last_ms",
-    "total",
 )
 """What `page` answers, in order."""
 GROUP_FIELDS: Final = (
@@ -64,13 +63,15 @@ def page(
 ) -> Query:
     """Keys, texts, sizes and states of one page; the originals are not read. `after`: the last key before this page."""
     bind = _Bind()
+    if after is not None:
+        selection = selection.model_copy(update={"start": max(selection.start or after[1], after[1])})
     columns = ", ".join(f"r.`{name}` AS `{name}`" for name in COLUMNS if name not in ("received_at",))
     more = f" AND {_after(bind, after)}" if after else ""
     order = "DESC" if newest_first else "ASC"
     by = ", ".join(f"{column} {order}" for column in ("r.received_at", "r.tenant", "r.chunk", "r.`index`"))
     sql = (
-        f"SELECT {columns}, {_milli('r.received_at')} AS received_ms, r.size AS size, {_state()},"
-        f" count() OVER () AS total FROM {_source(bind, selection)}{more} ORDER BY {by}"
+        f"SELECT {columns}, {_milli('r.received_at')} AS received_ms, r.size AS size, {_state()}"
+        f" FROM {_source(bind, selection)}{more} ORDER BY {by}"
         f" LIMIT {bind(limit, 'UInt32')} OFFSET {bind(offset, 'UInt32')}"
     )
     return Query(sql, bind.params)

@@ -318,7 +318,7 @@ def test_all_batches_together_are_all_letters_each_once(
     office: Office, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.dead_letters.store.PAGE", 7)
-    monkeypatch.setattr("deploy.dead_letters.store.PAGE_BYTES", 900)
+    monkeypatch.setattr("deploy.dead_letters.store.BATCH_BYTES", 900)
     put(*(letter(purchase(n), index=n, received_at=NOW - n % 3, tenant=f"t{n % 2}") for n in range(50)))
     batches = list(office.store.batches(Selection()))
     found = [one for batch in batches for one in batch]
