@@ -50,7 +50,7 @@ async def gateway(settings: Settings, clock: Clock, *, dry: bool = False) -> Asy
     if partitions == 0:
         raise ConfigError(f"Kafka at {servers} has no topic {EVENTS}; start `headrace up` or `headrace collect` first")
     limits = settings.collector.gateway.model_copy(
-        update={"deadline_seconds": DEADLINE_SECONDS, "partitions": partitions}
+        update={"deadline_seconds": DEADLINE_SECONDS, "away_seconds": DEADLINE_SECONDS, "partitions": partitions}
     )
     packs = {name: validator(pack) for name, pack in shipped_packs().items()}
     opened = Gateway(packs, producer, clock, partitions, random_u32(), settings=limits)
