@@ -59,7 +59,13 @@ def _run(world: World, request: Request, live: Warehouse) -> dict[str, Any]:
     keep = False
     try:
         since = _now(live)
+        held = stored.count(live, request.span) if request.swap and request.source == "kafka" else 0
         events = _fill(world, request, shadow)
+        if events < held:
+            raise Permanent(
+                f"Kafka holds {events:,} events of what is asked for, {held:,} are stored: a swap would lose what the"
+                " others say. Replay with --source events, or with --from where Kafka still has everything"
+            )
         models = _run_models(world, request, shadow, since) if "models" in request.what else None
         if "anomalies" in request.what:
             _judge(world, request, shadow, since)

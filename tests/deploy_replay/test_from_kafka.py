@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import orjson
 import pytest
 
 from deploy.embedded import warehouse
 from deploy.kafka_admin import lag
 from deploy.parts import group_of
+from deploy.replay.shadow import databases
+from schemas.errors import Permanent
 from schemas.topics import EVENTS
 from sinks.warehouse import Warehouse
 from tests.deploy_replay.support import SEED, run_replay
@@ -53,6 +56,12 @@ def test_events_and_kafka_say_the_same_as_killed_workers(kafka: KafkaServer, tmp
         assert run_replay(settings)["tables"]["windows"]["hash"] == again["tables"]["windows"]["hash"]
         assert sum(lag(kafka.url, group_of(settings, "events"), (EVENTS,)).values()) == 0, "nobody's offsets moved"
         assert lag(kafka.url, "headrace-replay", (EVENTS,))[EVENTS] == len(records(made)), "and nothing was committed"
+        line = {**made[0][0][1][0], "event_id": "one that fell out of the topic"}
+        stored_only = Warehouse(settings.warehouse)
+        stored_only.insert_lines("events", orjson.dumps(line) + b"\n")
+        with pytest.raises(Permanent, match="a swap would lose"):
+            run_replay(settings, source="kafka", name="less", swap=True)
+        assert databases(stored_only) == []
     finally:
         worker.end()
         handle.stop()
