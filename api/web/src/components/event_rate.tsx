@@ -56,7 +56,7 @@ function Chart({ rates }: { readonly rates: Rates }) {
   const full = rates.at.length > 1 ? rates.at.length - 2 : rates.at.length - 1;
   return (
     <>
-      <StackedArea rates={rates} domain={[now - RATE_SPAN, now]} height={286} colour={colour} label={label} />
+      <StackedArea rates={rates} domain={[now - RATE_SPAN, now]} height={340} colour={colour} label={label} />
       <ul class="legend" aria-label="Events a second in the last full minute">
         {rates.layers.map((layer) => (
           <li key={layer.name}>
