@@ -18,6 +18,7 @@ from stream_processors.processor import Processor
 from stream_processors.recovery import Recovery, checkpoint_name
 from stream_processors.state import PartitionState
 from stream_processors.users import UserState
+from stream_processors.windows import LONG_AGO
 
 Emit = Callable[[bytes], None]
 
@@ -120,7 +121,7 @@ class Flusher:
     def _put_back(self, changes: _Changes, now: float) -> None:
         def put_back(state: PartitionState) -> None:
             state.windows.touch(changes.cells, now)
-            state.windows.mark_stale(changes.stale, now)
+            state.windows.mark_stale(changes.stale, now, LONG_AGO)
             state.users.touch(changes.users)
 
         self._processor.update(changes.partition, put_back)
@@ -134,7 +135,7 @@ def _take(state: PartitionState, now: float, since: float, with_users: bool, ahe
     waiting = state.windows.stale_since()
     covered = min(now, since) if waiting is None else min(now, since, waiting)
     lines = encode_lines(users)
-    covered -= ahead
+    covered = max(0.0, covered - ahead)
     return _Changes(state.partition, state.shard, cells, users, lines, stale, covered, version, state.epoch)
 
 

@@ -76,10 +76,12 @@ class Processor:
         """Tell that the batch's rows are durable: windows of old minutes may be recomputed from them now."""
         now = self._clock.now()
         with self._lock:
+            # Not `now`: its rows may be much older, after a slow insert or a machine that stood still, and a checkpoint
+            # past them would hide these minutes from the next worker.
+            since = self._unstored.pop(batch.number, now)
             for partition, minutes in batch.old_minutes.items():
                 if partition in self.states:
-                    self.states[partition].windows.mark_stale(minutes, now)
-            self._unstored.pop(batch.number, None)
+                    self.states[partition].windows.mark_stale(minutes, now, since)
             self._lock.notify_all()
 
     def snapshot(self, take: Callable[[PartitionState, float], T]) -> list[T]:

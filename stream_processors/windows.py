@@ -20,6 +20,9 @@ Place = tuple[str, int]
 HotCell = tuple[Place, CellKey, Collection[str], tuple[int, int, int]]
 """Place, key, distinct users; events, amount, late."""
 
+LONG_AGO = 0.0
+"""Since when rows may be there of which that is not known any more."""
+
 HOLDOUT = "holdout"
 """The sub-type under which deliveries to holdout members are counted: they were not shown anything."""
 
@@ -109,12 +112,12 @@ class Windows:
             if cell is not None:
                 self._change(cell)
             else:
-                self.mark_stale((row.minute,), now)
+                self.mark_stale((row.minute,), now, LONG_AGO)
 
-    def mark_stale(self, minutes: Iterable[int], now: float) -> None:
-        """Ask for these minutes to be recomputed from the stored events."""
+    def mark_stale(self, minutes: Iterable[int], now: float, since: float | None = None) -> None:
+        """Ask for these minutes to be recomputed from the stored events, which may be there `since` then already."""
         for minute in minutes:
-            first, _ = self._stale.get(minute, (now, now))
+            first, _ = self._stale.get(minute, (now if since is None else since, now))
             self._stale[minute] = (first, now)
 
     def stale_since(self) -> float | None:

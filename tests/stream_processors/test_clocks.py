@@ -9,6 +9,7 @@ import pytest
 
 import tests.support.workers
 from schemas.clock import ManualClock
+from schemas.errors import Retryable
 from schemas.taxonomy import shipped_packs
 from tests.integration.servers import Stored, differences
 from tests.integration.traffic import chunks, lines, records, truth
@@ -39,3 +40,51 @@ def test_a_worker_with_a_wrong_clock_crashes_and_nothing_is_missing(
         settle(worker, clock)
         worker.flush(everything=True)
         assert not differences(Stored(warehouse), truth(made))
+
+
+def test_a_checkpoint_waits_for_old_minutes_whose_insert_took_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are stored, the machine stands still, the batch is reported, a checkpoint is written: a crash loses none."""
+    monkeypatch.setattr("stream_processors.recovery.OVERLAP_SECONDS", 0.0)
+    monkeypatch.setattr(tests.support.workers, "ROLES", {name: pack.roles for name, pack in shipped_packs().items()})
+    rng = random.Random(20_261_122)
+    made = chunks(lines(200, rng), rng)
+    warehouse, clock = ChdbWarehouse(), ManualClock(time.time())
+    worker = make_worker(warehouse, clock=clock)
+    batch = worker.processor.process(records(made))
+    warehouse.write(batch.lines(), batch.ledger, [])
+    time.sleep(0.3)
+    clock.advance(time.time() - clock.now())
+    worker.processor.stored(batch)
+    worker.flush(everything=True)
+    after = make_worker(warehouse, clock=clock)
+    after.assign(range(4))
+    settle(after, clock)
+    after.flush(everything=True)
+    assert not differences(Stored(warehouse), truth(made))
+
+
+def test_no_checkpoint_passes_minutes_that_could_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush fails, the next one writes a checkpoint before those minutes are due again: a crash loses none."""
+    monkeypatch.setattr("stream_processors.recovery.OVERLAP_SECONDS", 0.0)
+    monkeypatch.setattr(tests.support.workers, "ROLES", {name: pack.roles for name, pack in shipped_packs().items()})
+    rng = random.Random(20_261_123)
+    made = chunks(lines(200, rng), rng)
+    warehouse, clock = ChdbWarehouse(), ManualClock(time.time())
+    worker = make_worker(warehouse, clock=clock)
+    run(worker, records(made), take=10_000)
+    clock.advance(3)
+    insert = warehouse.insert_lines
+
+    def away(table: str, ndjson: bytes) -> None:
+        raise Retryable("the warehouse is away")
+
+    monkeypatch.setattr(warehouse, "insert_lines", away)
+    worker.flush(everything=True)
+    monkeypatch.setattr(warehouse, "insert_lines", insert)
+    time.sleep(0.2)
+    worker.flush(everything=True)
+    after = make_worker(warehouse, clock=clock)
+    after.assign(range(4))
+    settle(after, clock)
+    after.flush(everything=True)
+    assert not differences(Stored(warehouse), truth(made))
