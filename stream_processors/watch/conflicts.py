@@ -42,6 +42,9 @@ BUCKET_IDS: Final = 2_000_000
 """A pass over more new ids than this goes in parts, so that none needs much memory."""
 
 PAGE: Final = 500
+HASHES: Final = 5_000
+"""Conflicts that are asked for at once, and moved a page after the other."""
+
 REST: Final = 20.0
 """After a round of so many seconds comes a rest of this many times that."""
 
@@ -104,19 +107,22 @@ class ConflictWatch:
         buckets = -(-int(counted["n"]) // BUCKET_IDS)
         for bucket in range(buckets):
             part = f"{ID} % {buckets} = {bucket}"
+            some = f" AND id IN (SELECT {ID} FROM events WHERE {new} AND {part})" if since > 0 else ""
             twice = (
-                f"SELECT {ID} AS id FROM events WHERE {_inserted(back_to)} AND {part}"
-                f" AND id IN (SELECT {ID} FROM events WHERE {new} AND {part})"
-                " GROUP BY id HAVING min(chunk) != max(chunk)"
+                f"SELECT {ID} AS id FROM events WHERE {_inserted(back_to)} AND {part}{some}"
+                f" GROUP BY id HAVING min(chunk) != max(chunk) LIMIT {HASHES}"
             )
-            sql = f"SELECT DISTINCT tenant, event_id FROM events WHERE {new} AND {part} AND {ID} IN ({twice})"
-            while self._move(self._warehouse.query(f"{sql} LIMIT {PAGE}"), now):
-                self._settlement.settle(now)
+            while hashes := [int(row["id"]) for row in self._warehouse.query(twice)]:
+                among = ",".join(map(str, hashes))
+                ids = self._warehouse.query(f"SELECT DISTINCT tenant, event_id FROM events WHERE {ID} IN ({among})")
+                if not any([self._move(ids[at : at + PAGE], now) for at in range(0, len(ids), PAGE)]):
+                    break
 
     def _move(self, ids: Sequence[dict[str, Any]], now: float) -> bool:
-        """Copy the losers among these ids into `conflicts`; whether there were any."""
+        """Move the losers among these ids into `conflicts`; whether there were any."""
         pairs = losers(self._stored(ids))
         self._store(pairs, moved=True, now=now)
+        self._settlement.settle(now)
         return bool(pairs)
 
     def _find_resent(self, since: float, now: float) -> None:
