@@ -81,6 +81,21 @@ def versions_by_own_clock(_: str) -> None:
     replace(Recovery, "_last_version", lambda _: lambda self: 0)
 
 
+def forgotten_predictions(_: str) -> None:
+    """A model that goes on from a snapshot has forgotten the last day's pending predictions."""
+    from stream_processors.insights.churn_runner import _State
+
+    def make(decode: Any) -> Any:
+        def forgetful(payload: bytes) -> Any:
+            state = decode(payload)
+            state.pending.pop(max(state.pending, default=0), None)
+            return state
+
+        return staticmethod(forgetful)
+
+    replace(_State, "decode", make)
+
+
 INSTRUMENTS = (clock,)
 DEFECTS = (
     answer_before_insert,
@@ -88,4 +103,5 @@ DEFECTS = (
     forgotten_flush,
     checkpoint_by_own_clock,
     versions_by_own_clock,
+    forgotten_predictions,
 )

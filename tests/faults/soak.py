@@ -1,0 +1,97 @@
+"""Watching processes for hours: their memory, a straight line through it that outliers do not bend, and percentiles."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+import psutil
+
+from tests.faults.pipeline import Pipeline
+
+Series = list[tuple[float, float]]
+"""(seconds since the beginning, value)"""
+
+_MOST = 300
+"""Points that a line is put through: their pairs are looked at."""
+
+
+def slope(series: Series) -> float:
+    """Of the line through the points, per second: the median of the slopes of all pairs (Theil and Sen)."""
+    step = max(1, len(series) // _MOST)
+    some = series[::step]
+    pairs = [
+        (value - earlier) / (at - before)
+        for n, (at, value) in enumerate(some)
+        for before, earlier in some[:n]
+        if at > before
+    ]
+    return statistics.median(pairs) if pairs else 0.0
+
+
+def growth_percent_an_hour(series: Series) -> float:
+    """The slope, as a share of the median, in percent an hour."""
+    middle = statistics.median(value for _, value in series)
+    return 100 * 3600 * slope(series) / middle
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Watch:
+    """Samples the resident memory of every process of a pipeline, the broker's too, the lag and the freshness.
+
+    `memory`: bytes by name of the process; `lag`: records; `behind`: seconds. A context manager; its thread only looks.
+    """
+
+    def __init__(self, pipeline: Pipeline, every: float) -> None:
+        self._pipeline, self._every = pipeline, every
+        self.memory: dict[str, Series] = {}
+        self.lag: Series = []
+        self.behind: Series = []
+        self.failures = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="soak", daemon=True)
+        self._began = 0.0
+
+    def __enter__(self) -> Watch:
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def growth(self, after: float) -> Mapping[str, float]:
+        """Percent an hour by process, from `after` seconds on."""
+        settled = {name: [one for one in series if one[0] >= after] for name, series in self.memory.items()}
+        return {name: round(growth_percent_an_hour(series), 2) for name, series in settled.items() if len(series) > 2}
+
+    def _look_on(self) -> None:
+        while not self._stopping.wait(self._every):
+            try:
+                self._look()
+            except Exception:
+                self.failures += 1  # a server was busy; the next look is soon
+
+    def _look(self) -> None:
+        at = time.monotonic() - self._began
+        for name, pid in self._pids().items():
+            self.memory.setdefault(name, []).append((at, float(psutil.Process(pid).memory_info().rss)))
+        self.behind.append((at, self._pipeline.behind()))
+        self.lag.append((at, float(self._pipeline.lag())))
+
+    def _pids(self) -> dict[str, int]:
+        found = {name: process.pid for name, process in self._pipeline.processes.items() if process.alive}
+        cluster = self._pipeline.broker.cluster
+        for node in cluster.nodes if cluster is not None else ():
+            if node.pid is not None:
+                found[f"kafka-{node.number}"] = node.pid
+        return found

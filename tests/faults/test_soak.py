@@ -1,0 +1,77 @@
+"""Hours of steady traffic through every process: memory stays, the ledger is even to the last event, all is fresh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from schemas.keys import DEV_SECRET_KEY
+from tests.e2e.doors import ANALYTICS, eventually
+from tests.faults.oracle import Oracle
+from tests.faults.pipeline import Pipeline
+from tests.faults.sizes import Record, Size
+from tests.faults.soak import Watch, growth_percent_an_hour, percentile
+from tests.faults.traffic import Traffic
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
+
+MOST_GROWTH = 1.0
+"""Percent an hour of any process's memory, after the first quarter of the time (half an hour of two)."""
+HALF_HOUR = 1800.0
+NEVER = 1e6
+"""Seconds behind, as long as some partition has no event yet."""
+
+
+@pytest.mark.sizes(short=Size(rate=200, seconds=12), full=Size(rate=500, seconds=7200))
+def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]) -> None:
+    """`seconds` of traffic. The growth of memory is judged where it was looked at for an hour at least."""
+    traffic, events = Traffic(seed=1001, rate=size.rate, users=5_000), int(size.rate * size.seconds)
+    settled = min(HALF_HOUR, size.seconds / 4)
+    with Pipeline(tmp_path, faults_kind, plants=plants, watcher=True, api=True) as pipeline:
+        with pipeline.client(traffic, events) as client, Watch(pipeline, 5.0 if size.full else 1.0) as watch:
+            answers = client.join()
+        pipeline.wait_drained()
+        found = Oracle(pipeline.warehouse).check(traffic, answers)
+        ledger = eventually(lambda: _difference(pipeline), lambda difference: difference == 0, within=120)
+        for name in pipeline.processes:
+            pipeline.processes[name].check()
+    growth = watch.growth(settled)
+    assert {*pipeline.processes} <= growth.keys(), "a process was not looked at"
+    if size.seconds - settled >= 2 * HALF_HOUR:
+        assert max(growth.values()) < MOST_GROWTH, growth
+    behind = [seconds for at, seconds in watch.behind if at >= settled and seconds < NEVER]
+    record(
+        growth_percent_an_hour=growth,
+        memory_mib={name: int(series[-1][1]) >> 20 for name, series in watch.memory.items()},
+        ledger_difference=ledger,
+        behind_seconds={f"p{share}": round(percentile(behind, share / 100), 2) for share in (50, 95, 99)},
+        most_lag=int(max(lag for _, lag in watch.lag)),
+        events=found.stored,
+        lost=found.lost,
+        doubled=found.doubled,
+    )
+
+
+def test_a_leak_shows_in_the_slope_and_a_peak_does_not() -> None:
+    """1 % an hour is found among noise of 5 % and one peak of the double."""
+    level = [(float(at), 100.0 + at % 7 * 0.8 + (100.0 if at == 3000 else 0.0)) for at in range(0, 5400, 5)]
+    assert abs(growth_percent_an_hour(level)) < 0.2
+    leak = [(at, value * (1 + 0.02 * at / 3600)) for at, value in level]
+    assert 1.5 < growth_percent_an_hour(leak) < 2.5
+
+
+def _difference(pipeline: Pipeline) -> int:
+    """accepted - stored - duplicates, and received - accepted - rejected, of all, as the API tells them."""
+    answer = httpx.get(
+        f"{pipeline.api_url}{ANALYTICS}/pipeline",
+        params={"start": "-1d"},
+        headers={"Authorization": f"Bearer {DEV_SECRET_KEY}"},
+        trust_env=False,
+    )
+    answer.raise_for_status()
+    book = answer.json()
+    rejected = sum(book["rejected"].values())
+    rest = book["accepted"] - book["stored"] - book["duplicates"]
+    return abs(book["received"] - book["accepted"] - rejected) + abs(rest)
