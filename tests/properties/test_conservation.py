@@ -104,6 +104,12 @@ class Story:
         self.dead.append(collector)
         self.living[self.living.index(collector)] = self.boot()
 
+    def leave(self, collector: Collector) -> None:
+        """SIGTERM: every chunk has its answer, and the last counts are published."""
+        for chunk in list(collector.asked):
+            self.answer(collector, chunk, self.rng.choice(("good", "good", "silent", "lost")))
+        self.counts.append(collector.publish())
+
     def work(self) -> None:
         """Some chunks and some counts, in any order between the two, some again."""
         for chunk in self.kafka[: self.rng.randrange(4)]:
@@ -121,6 +127,9 @@ class Story:
 
     def end(self, lose: bool) -> Counter[tuple[str, int, str]]:
         """Everything that is in Kafka comes through, but for one chunk; what must differ."""
+        for collector in self.living:
+            if self.rng.random() < 0.7:
+                self.leave(collector)
         self.kafka += self.spool
         lost = self._lose() if lose else None
         for chunk in self.kafka:
