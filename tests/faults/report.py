@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "benchmarks" / "FAULTS.md"
 RESULTS = ROOT / "benchmarks" / "faults.jsonl"
-ABOUT = ("scenario", "broker", "full", "size", "seconds", "date", "commit")
+ABOUT = ("scenario", "broker", "full", "share", "size", "seconds", "date", "commit")
 
 Line = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def results_table(lines: Iterable[Line]) -> str:
         figures = ", ".join(
             f"{name.replace('_', ' ')} {_text(value)}" for name, value in line.items() if name not in ABOUT
         )
-        size = f"{'full' if line['full'] else 'short'}: {line['size']}"
+        size = f"{_kind(line)}: {line['size']}"
         run = f"{line['date']}, {line['commit']}"
         rows.append(f"| {line['scenario']} | {line['broker']} | {size} | {figures} | {line['seconds']:.0f} s | {run} |")
     return "\n".join(rows)
@@ -61,6 +61,13 @@ def write(page: Path, lines: list[Line]) -> None:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text, flags=re.S)
     page.write_text(text, encoding="utf-8")
+
+
+def _kind(line: Line) -> str:
+    """full, a part of it, or short."""
+    if not line["full"]:
+        return "short"
+    return "full" if line["share"] == 1 else f"{line['share']:.0%} of full"
 
 
 def _text(value: Any) -> str:

@@ -29,7 +29,7 @@ class Size:
     """Of a scenario; each takes what it needs. `events`: in all; `rate`: of them a second, that the clients send.
 
     `times`: kills, restarts, cuts. `seconds`: of the one pause that the scenario is about. `full`: whether it is its
-    full size (of any scale).
+    full size, or the `share` of it that `--faults-scale` says.
     """
 
     events: int = 1000
@@ -37,6 +37,7 @@ class Size:
     times: int = 1
     seconds: float = 1.0
     full: bool = False
+    share: float = 1.0
 
     def scaled(self, scale: float) -> Size:
         """A part of it; the rate stays."""
@@ -45,10 +46,13 @@ class Size:
             events=max(1000, math.ceil(self.events * scale)),
             times=max(1, math.ceil(self.times * scale)),
             seconds=max(1.0, self.seconds * scale),
+            share=scale,
         )
 
     def __str__(self) -> str:
-        return ", ".join(f"{one.name} {getattr(self, one.name):,}" for one in fields(self) if one.name != "full")
+        return ", ".join(
+            f"{one.name} {getattr(self, one.name):,}" for one in fields(self) if one.name not in ("full", "share")
+        )
 
 
 Record = Callable[..., None]
@@ -63,6 +67,7 @@ def write_result(
         "scenario": scenario,
         "broker": broker,
         "full": size.full,
+        "share": size.share,
         "size": str(size),
         "seconds": round(seconds, 1),
         "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
