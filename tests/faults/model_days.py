@@ -25,12 +25,12 @@ Users = list[tuple[str, dict[str, float]]]
 
 
 class Made:
-    """A `FeatureSource`: who comes on which day is a hash of both; each user leaves for good one day."""
+    """A `FeatureSource`: who comes on which day is a hash of both; each leaves for good one day. All is known at once."""
 
-    def first_event(self, tenant: str) -> float:
+    def first_event(self, tenant: str, known_by: float = math.inf) -> float:
         return float(START)
 
-    def features(self, tenant: str, as_of: float) -> Users:
+    def features(self, tenant: str, as_of: float, known_by: float = math.inf) -> Users:
         return self.features_of(tenant, as_of, [f"user-{n:04}" for n in range(USERS)])
 
     def features_of(self, tenant: str, as_of: float, users: Sequence[str]) -> Users:
@@ -44,7 +44,7 @@ class Made:
                 found.append((user, features))
         return found
 
-    def labels(self, tenant: str, as_of: float, horizon_days: int) -> Mapping[str, bool]:
+    def labels(self, tenant: str, as_of: float, horizon_days: int, known_by: float = math.inf) -> Mapping[str, bool]:
         today = int(as_of - START) // DAY
         ahead = range(today, today + horizon_days)
         return {user: not any(_comes(user, day) for day in ahead) for user in (f"user-{n:04}" for n in range(USERS))}
