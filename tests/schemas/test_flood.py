@@ -7,7 +7,7 @@ import random
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.flood import Flood, FloodGuard, FloodLimits
@@ -74,6 +74,7 @@ def test_what_an_operator_let_through_counts_for_nothing() -> None:
         everything.bad("here", "garbage", at)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=60),
     st.builds(FloodLimits, st.sampled_from([0.1, 0.5]), st.integers(1, 80), st.integers(1, 40), st.integers(1, 50)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -131,6 +131,8 @@ def test_the_same_patch_has_the_same_digest_however_it_is_written() -> None:
     assert Patch().digest == ""
 
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""On a machine that is busy with other things."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
@@ -150,6 +152,7 @@ STEPS = st.one_of(
 EVENTS = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
 
 
+@patient
 @given(EVENTS, st.lists(STEPS, max_size=4))
 def test_any_patch_leaves_any_event_json(event: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     changed = patched(event, *steps)
@@ -157,12 +160,14 @@ def test_any_patch_leaves_any_event_json(event: dict[str, Any], steps: list[dict
     json.dumps(changed)
 
 
+@patient
 @given(EVENTS, STEPS.filter(lambda step: not {"rename", "copy", "shift", "remove"} & step.keys()))
 def test_what_is_mended_is_not_changed_by_mending_it_again(event: dict[str, Any], step: dict[str, Any]) -> None:
     once = patched(event, step)
     assert json.dumps(patched(once, step)) == json.dumps(once)
 
 
+@patient
 @given(EVENTS, PATHS)
 def test_taking_a_value_away_is_the_end_of_it(event: dict[str, Any], path: str) -> None:
     keys = parse(path)
