@@ -25,7 +25,7 @@ Users = list[tuple[str, dict[str, float]]]
 
 
 class Made:
-    """A `FeatureSource`: who comes on which day is a hash of both; each leaves for good one day. All is known at once."""
+    """A `FeatureSource`: who comes on which day is a hash of both; each leaves for good one day."""
 
     def first_event(self, tenant: str, known_by: float = math.inf) -> float:
         return float(START)
