@@ -24,7 +24,7 @@ from stream_processors.ports import WarehousePort
 from stream_processors.routes import Background
 from stream_processors.watch.ledger_gauges import LedgerGauges
 from stream_processors.watch.outages import Outages
-from stream_processors.watch.tallies import MINUTE, Check, Look, Tallies
+from stream_processors.watch.tallies import MINUTE, Look, Tallies, ranges
 
 log = logging.getLogger("headrace.watcher")
 
@@ -40,7 +40,7 @@ LOOKS: Final = (0, 600, 3_600, 21_600, DEPTH_SECONDS - 1_200)
 SLICE: Final = 10 * MINUTE
 """Later looks wait for so much: they read more than they need of the large parts of `events`."""
 MOST: Final = 60 * MINUTE
-"""And take so much at once, at most; where repeated rows must be told apart, a slice."""
+"""And take so much at once, at most."""
 OPEN_AT_ONCE: Final = 60
 MOST_DIFFERENCES: Final = 50_000
 SHOWN: Final = 10
@@ -103,8 +103,8 @@ class Reconciler:
         if not self._next or self._next[0] > _closed(now):
             self._next = _plan(_closed(now))
         looked = 0
-        for first, end, exact in self._due(now):
-            self._reconcile(first, end, exact, now)
+        for first, end in self._due(now):
+            self._reconcile(first, end, now)
             looked += (end - first) // MINUTE
         self._forget(now)
         alive = Result("", int(now) // MINUTE * MINUTE, "round", looked, looked, len(self._open), now, 0)
@@ -127,19 +127,18 @@ class Reconciler:
             self._open[result.minute] = 0.0
             self._seen[result.tenant] = result.minute
 
-    def _due(self, now: float) -> Iterator[tuple[int, int, bool]]:
-        """Ranges to look at, and whether repeated rows must be told apart. Progress is noted as they are taken."""
+    def _due(self, now: float) -> Iterator[tuple[int, int]]:
+        """Ranges to look at. Progress is noted as they are taken."""
         closed = _closed(now)
         self._reopen(now)
         oldest_first = sorted(self._open, key=lambda minute: (self._open[minute], -minute))
-        for first, end in _ranges(oldest_first[:OPEN_AT_ONCE]):
-            yield first, end, True
+        yield from ranges(oldest_first[:OPEN_AT_ONCE], MOST)
         for number, age in enumerate(LOOKS):
             first, limit = self._next[number], closed - age
             least = SLICE if number else MINUTE
             if limit - first >= least:
-                end = min(limit, first + (MOST if number else SLICE))
-                yield first, end, number == 0
+                end = min(limit, first + MOST)
+                yield first, end
                 self._next[number] = end
 
     def _reopen(self, now: float) -> None:
@@ -150,27 +149,24 @@ class Reconciler:
                 self._open |= dict.fromkeys(minutes - self._open.keys(), 0.0)
         self._marks = marks
 
-    def _reconcile(self, first: int, end: int, exact: bool, now: float) -> None:
-        look = self._tallies.look(first, end, exact=exact)
-        unsure = set() if exact else {cell for cell, tally in look.tallies.items() if any(map(_is_off, tally.checks()))}
-        self._open |= {minute: 0.0 for _, minute in unsure if minute not in self._open}
+    def _reconcile(self, first: int, end: int, now: float) -> None:
+        look = self._tallies.look(first, end)
         unsettled = self._recover(look, now)
         known = {key[:2] for key in self._wrong if first <= key[1] < end}
         results = [
             Result(tenant, minute, check.what, check.expected, check.found, check.difference, now, 0)
-            for tenant, minute in sorted((look.tallies.keys() | known) - unsure)
+            for tenant, minute in sorted(look.tallies.keys() | known)
             for check in look.tallies[tenant, minute].checks()
         ]
         self._store(results, now)
         for result in results:
             self._note(result)
-        if exact:
-            off = {result.minute for result in results if result.difference} | unsettled
-            for minute in range(first, end, MINUTE):
-                if minute in off:
-                    self._open[minute] = now
-                else:
-                    self._open.pop(minute, None)
+        off = {result.minute for result in results if result.difference} | unsettled
+        for minute in range(first, end, MINUTE):
+            if minute in off:
+                self._open[minute] = now
+            else:
+                self._open.pop(minute, None)
 
     def _recover(self, look: Look, now: float) -> set[int]:
         """Write what has been under way for too long as recovered; the minutes where something still is under way."""
@@ -233,10 +229,6 @@ def _evidence(wrong: Sequence[Result]) -> dict[str, Any]:
     return {"expected": 0, "by_check": by_check, "minutes": len({one.minute for one in wrong}), "contributors": shown}
 
 
-def _is_off(check: Check) -> bool:
-    return check.difference != 0
-
-
 def _closed(now: float) -> int:
     """The first minute that is not closed yet."""
     return int(now - CLOSING_SECONDS) // MINUTE * MINUTE
@@ -245,17 +237,3 @@ def _closed(now: float) -> int:
 def _plan(closed: int) -> list[int]:
     """Where each look begins after a start, or when a clock went back: with the last minutes, and with all of a day."""
     return [closed - SLICE, closed - DEPTH_SECONDS, *(closed - age for age in LOOKS[2:])]
-
-
-def _ranges(minutes: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Neighbours as ranges of at most a slice."""
-    first = end = 0
-    for minute in sorted(minutes):
-        if minute == end and end - first < SLICE:
-            end += MINUTE
-            continue
-        if end:
-            yield first, end
-        first, end = minute, minute + MINUTE
-    if end:
-        yield first, end

@@ -1,15 +1,16 @@
 """What the ledger, `events` and `rejected_events` say about minutes of receipt, and how that must balance.
 
-Reads sums only; one row of a result is a tenant and minute. Methods block and raise `Retryable` when the warehouse is
-away.
+Reads sums only; one row of a result is a tenant and minute. Rows of `events` may be there repeatedly. So they are
+counted together with a checksum of their chunks, which is quick, and where either is not what the ledger says, distinct
+ids are counted, which is exact. Methods block and raise `Retryable` when the warehouse is away.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from schemas import ledger
 from stream_processors.ports import WarehousePort
@@ -18,6 +19,16 @@ from stream_processors.sql import moment, text
 MINUTE: Final = 60
 SKEW_SECONDS: Final = 3600
 """How far the clocks of collectors and warehouse may differ; it only widens what is looked at."""
+
+_EXACT: Final = 10 * MINUTE
+"""Distinct ids are counted of so much at once, at most: they take memory."""
+
+_SIGNS: Final[Mapping[str, int]] = {
+    ledger.ACCEPTED: 1,
+    ledger.DUPLICATE: -1,
+    ledger.SUPPRESSED: -1,
+    ledger.DEAD_LETTER: -1,
+}
 
 _SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1"
 
@@ -46,6 +57,8 @@ class Tally:
     uncounted: int = 0
     stored: int = 0
     kept: int = 0
+    checksum: int = 0
+    """Of the chunks of the events that the ledger says are stored, less those of the rows that are; modulo 2**64."""
 
     def checks(self) -> Iterator[Check]:
         """The equations of conservation."""
@@ -56,6 +69,13 @@ class Tally:
         settled = self.stored + n[ledger.DUPLICATE] + n[ledger.SUPPRESSED] + dead
         yield Check("accepted", n[ledger.ACCEPTED], settled)
         yield Check("rejected", n[ledger.REJECTED] + dead, self.kept)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether rows of `events` are what the ledger says, chunk by chunk, so that none is there twice."""
+        return self.checksum % 2**64 == 0 and all(
+            check.what != "accepted" or not check.difference for check in self.checks()
+        )
 
 
 class Recovered(NamedTuple):
@@ -84,8 +104,8 @@ class Tallies:
         """Settled chunks by incarnation, of all that published since."""
         return ledger.watermarks((ledger.WATERMARK, row["origin"], row["n"]) for row in self._marks(since))
 
-    def look(self, first: int, end: int, *, exact: bool) -> Look:
-        """Everything about the range. Not `exact`: repeated rows of `events` count, which is quicker to read."""
+    def look(self, first: int, end: int) -> Look:
+        """Everything about the range."""
         found = Look()
         uncounted = self._uncounted_condition(first, end)
         where = f"minute >= {first} AND minute < {end} AND tenant != ''"
@@ -103,15 +123,28 @@ class Tallies:
             key = (row["tenant"], int(row["at"]), int(row["origin"]))
             found.recovered[key] = Recovered(int(row["n"]), int(row["version"]))
         for row in self._warehouse.query(
-            "SELECT tenant, toUnixTimestamp(minute) AS at, stage, sum(n) AS n FROM ledger FINAL"
-            f" WHERE {where} GROUP BY tenant, at, stage {_SETTINGS}"
+            "SELECT tenant, toUnixTimestamp(minute) AS at, stage, sum(n) AS total,"
+            f" sum(n * intHash64(origin)) AS checksum FROM ledger FINAL WHERE {where}"
+            f" GROUP BY tenant, at, stage {_SETTINGS}"
         ):
-            found.tallies[row["tenant"], int(row["at"])].stages[row["stage"]] = int(row["n"])
-        for cell, n in self._rows("events", "uniqExact(event_id)" if exact else "count()", first, end):
-            found.tallies[cell].stored = n
-        for cell, n in self._rows("rejected_events FINAL", "count()", first, end):
-            found.tallies[cell].kept = n
+            tally = found.tallies[row["tenant"], int(row["at"])]
+            tally.stages[row["stage"]] = int(row["total"])
+            tally.checksum += _SIGNS.get(row["stage"], 0) * int(row["checksum"])
+        for row in self._rows("rejected_events FINAL", "count() AS n", first, end):
+            found.tallies[row["tenant"], int(row["at"])].kept = int(row["n"])
+        for row in self._rows("events", "count() AS n, sum(intHash64(chunk)) AS checksum", first, end):
+            tally = found.tallies[row["tenant"], int(row["at"])]
+            tally.stored = int(row["n"])
+            tally.checksum -= int(row["checksum"])
+        self._count_exactly(found)
         return found
+
+    def _count_exactly(self, look: Look) -> None:
+        """Count distinct ids where rows do not match the ledger."""
+        unsure = {cell for cell, tally in look.tallies.items() if not tally.is_sure}
+        for first, end in ranges({minute for _, minute in unsure}, _EXACT):
+            for row in self._rows("events", "uniqExact(event_id) AS n", first, end):
+                look.tallies[row["tenant"], int(row["at"])].stored = int(row["n"])
 
     def recovered_since(self, since: int) -> Mapping[int, set[int]]:
         """Minutes with recovered events, by incarnation."""
@@ -123,14 +156,13 @@ class Tallies:
             found[int(row["origin"])].add(int(row["at"]))
         return found
 
-    def _rows(self, table: str, count: str, first: int, end: int) -> Iterator[tuple[Cell, int]]:
+    def _rows(self, table: str, counts: str, first: int, end: int) -> list[dict[str, Any]]:
         inserted = f" AND inserted_at >= {moment(first - SKEW_SECONDS)}" if table == "events" else ""
-        for row in self._warehouse.query(
-            f"SELECT tenant, intDiv(toUnixTimestamp(received_at), {MINUTE}) * {MINUTE} AS at, {count} AS n FROM {table}"
+        return self._warehouse.query(
+            f"SELECT tenant, intDiv(toUnixTimestamp(received_at), {MINUTE}) * {MINUTE} AS at, {counts} FROM {table}"
             f" WHERE received_at >= {moment(first)} AND received_at < {moment(end)}{inserted} AND tenant != ''"
             f" GROUP BY tenant, at {_SETTINGS}"
-        ):
-            yield (row["tenant"], int(row["at"])), int(row["n"])
+        )
 
     def _uncounted_condition(self, first: int, end: int) -> str:
         counted = self._warehouse.query(
@@ -147,3 +179,17 @@ class Tallies:
             "SELECT origin, max(n) AS n FROM ledger"
             f" WHERE tenant = '' AND stage = {text(ledger.WATERMARK)} AND minute >= {since} GROUP BY origin"
         )
+
+
+def ranges(minutes: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
+    """Neighbours as ranges [first, end) of at most `most` seconds."""
+    first = end = 0
+    for minute in sorted(minutes):
+        if minute == end and end - first < most:
+            end += MINUTE
+            continue
+        if end:
+            yield first, end
+        first, end = minute, minute + MINUTE
+    if end:
+        yield first, end
