@@ -46,7 +46,8 @@ HASHES: Final = 5_000
 """Conflicts that are asked for at once, and moved a page after the other."""
 
 REST: Final = 20.0
-"""After a round of so many seconds comes a rest of this many times that."""
+LONGEST_REST: Final = 60.0
+"""After a round comes a rest of so many times what it took, at most of so many seconds."""
 
 ID: Final = "cityHash64(tenant, event_id)"
 
@@ -64,7 +65,7 @@ class ConflictWatch:
     ) -> None:
         self._settings, self._warehouse, self._clock, self._metrics = settings, warehouse, clock, metrics
         self._settlement = Settlement(warehouse, corrections)
-        self._not_before = 0.0
+        self._not_before = self._tried_wide = 0.0
 
     def background(self) -> tuple[Background, ...]:
         """The rounds."""
@@ -83,22 +84,25 @@ class ConflictWatch:
         except Permanent as error:
             self._metrics.retried("conflicts_refused")
             log.error("the look for conflicts failed: %s", error)
-        self._not_before = began + REST * (self._clock.monotonic() - began)
+        ended = self._clock.monotonic()
+        self._not_before = ended + min(REST * (ended - began), LONGEST_REST)
 
     def round(self) -> None:
         """Find what is new, and settle it. Times are the warehouse's. Raises `Retryable` or `Permanent`."""
         now = float(self._warehouse.query("SELECT toFloat64(now64(3, 'UTC')) AS now")[0]["now"])
         covered = self._covered()
-        recent, wide = covered.get("recent", 0.0), covered.get("wide", 0.0)
         self._settlement.settle(now)
-        if now - wide >= self._settings.conflict_wide_seconds:
-            self._find_stored(wide - RECENT_SECONDS, 0.0, now)
-            self._cover("wide", now)
-        else:
-            self._find_stored(recent - OVERLAP_SECONDS, now - RECENT_SECONDS, now)
+        oldest = now - RECENT_SECONDS
+        self._find_stored(max(oldest, covered.get("recent", 0.0) - OVERLAP_SECONDS), oldest, now)
         self._cover("recent", now)
         self._find_resent(covered.get("resent", 0.0) - OVERLAP_SECONDS, now)
         self._cover("resent", now)
+        wide, every = covered.get("wide", 0.0), self._settings.conflict_wide_seconds
+        if now - max(wide, self._tried_wide) >= every:
+            # The last, and not again at once when it fails: it may take longer than the warehouse is waited for.
+            self._tried_wide = now
+            self._find_stored(wide - RECENT_SECONDS, 0.0, now)
+            self._cover("wide", now)
 
     def _find_stored(self, since: float, back_to: float, now: float) -> None:
         """Ids inserted since then that were also inserted with another chunk, not before `back_to`."""

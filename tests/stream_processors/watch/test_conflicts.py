@@ -325,6 +325,7 @@ def test_a_winner_of_long_ago_is_found_by_the_wide_pass(some: list[Line]) -> Non
     assert not world.conflicts()
     row = f"('conflicts', 'wide', {now - 3600:.3f}, 9999999999999)"
     world.warehouse.command(f"INSERT INTO checkpoints VALUES {row}")
+    world.watch = world.watcher()
     world.settle()
     assert world.conflicts() == {("user", True): 20}
     _check(world, few, 40)
