@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.deploy_replay.support import ROLES, run_replay
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("replay")]
 
 SLOT = 300
-NOW = 1_795_000_000 // SLOT * SLOT
+NOW = int(time.time()) // SLOT * SLOT - 86_400
 DAYS = 9
 HISTORY = f"""
 INSERT INTO events (tenant, event_id, event_type, timestamp, received_at, user_id, slot, pack)

@@ -30,7 +30,7 @@ from tests.kafka_servers import KafkaServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("replay")]
 
-COUNT = 3_000
+COUNT = 2_000
 
 
 def test_events_and_kafka_say_the_same_as_killed_workers(kafka: KafkaServer, tmp_path: Path) -> None:
@@ -38,12 +38,12 @@ def test_events_and_kafka_say_the_same_as_killed_workers(kafka: KafkaServer, tmp
     made = chunks(lines(COUNT, rng), rng, most=60)
     wanted = truth(made)
     handle = warehouse.start_process(tmp_path / "warehouse")
-    settings = prepare(kafka, handle, tmp_path, WORKER_TAKE_CHUNKS="4", WORKER_GROUP="replayed")
+    settings = prepare(kafka, handle, tmp_path, WORKER_TAKE_CHUNKS="8", WORKER_GROUP="replayed")
     worker = WorkerProcess(settings, tmp_path)
     produce(kafka.url, EVENTS, records(made))
     stored = Stored(Warehouse(settings.warehouse))
     try:
-        for share in (0.1, 0.5):
+        for share in (0.1, 0.3):
             worker.start()
             wait_for_rows(stored, int(share * COUNT), worker)
             worker.kill()
