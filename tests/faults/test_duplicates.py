@@ -53,6 +53,7 @@ def test_duplicates(size: Size, faults_kind: str, record: Record, tmp_path: Path
                 begin_anew(pipeline, plants, collector=-age, worker=-age)
             several.append(_send(pipeline, _aged(once, age), originals, number * originals))
             pipeline.wait_for_rows((number + 1) * originals)
+            pipeline.wait_drained()  # else the next life reads these chunks again, and learns their ids by that
         begin_anew(pipeline, plants, collector=0, worker=0)
         # What the worker knows now it has read from the warehouse: fingerprints of an hour ago and of yesterday.
         for number, age in enumerate(ages):
