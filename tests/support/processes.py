@@ -84,14 +84,26 @@ class HeadraceProcess:
         return self._process.wait(timeout)
 
     def term(self, timeout: float = 60.0) -> float:
-        """SIGTERM; seconds until it was gone. It must leave with status 0."""
+        """SIGTERM, as soon as it heeds one; seconds until it was gone. It must leave with status 0."""
         self.check()
         assert self._process is not None
+        deadline = time.monotonic() + timeout
+        while not self.heeds_sigterm() and time.monotonic() < deadline:
+            time.sleep(0.05)
         began = time.monotonic()
         self._process.terminate()
         status = self._process.wait(timeout)
         assert status == 0, f"{self.log.stem} left with {status}\n{tail(self.log, 40)}"
         return time.monotonic() - began
+
+    def heeds_sigterm(self) -> bool:
+        """Whether it has a handler for SIGTERM by now; before, it would just end, with nothing begun."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+        return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
 
     def pause(self) -> None:
         """SIGSTOP: it stands still, and the others see a machine that hangs."""
