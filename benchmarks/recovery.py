@@ -34,7 +34,7 @@ from sinks.settings import WarehouseSettings
 from sinks.warehouse import Warehouse
 from stream_processors.ids import Fingerprints, IdIndex
 from stream_processors.recovery import Recovery
-from stream_processors.state import PartitionState, shard_name
+from stream_processors.state import shard_name
 
 PARTITIONS = 8
 SLOTS = 1024
@@ -104,19 +104,17 @@ def timed(name: str, into: dict[str, float]) -> Iterator[None]:
 
 
 def measure_load(url: str) -> None:
-    """All partitions, one after the other, as a worker does when it is assigned them."""
+    """All partitions at once, as a worker does when it is assigned them."""
     found, parts = recovery(connected(url)), dict[str, float]()
-    before, states = rss(), list[PartitionState]()
-    peak = 0.0
-    for partition in range(PARTITIONS):
-        with timed("all", parts):
-            states.append(found.load(partition))
-        peak = max(peak, psutil.Process().memory_info().rss / MIB)
-    ids = sum(len(state.ids) for state in states)
+    before = rss()
+    with timed("all", parts):
+        states = found.load(range(PARTITIONS))
+    peak = psutil.Process().memory_info().rss / MIB
+    ids = sum(len(state.ids) for state in states.values())
     grown = rss() - before
     with timed("ids alone", parts):
-        for partition in range(PARTITIONS):
-            IdIndex(lambda tenant, some: {}, recent=1, stored=found._fingerprints(f"slot % {PARTITIONS} = {partition}"))
+        for some in found._fingerprints(range(PARTITIONS)).values():
+            IdIndex(lambda tenant, some: {}, recent=1, stored=some)
     print(
         f"load: {ids:,} ids in {PARTITIONS} partitions ready in {parts['all']:.1f} s"
         f" ({ids / parts['all'] / 1e6:.1f} million a second), of it ids alone {parts['ids alone']:.1f} s;"

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -82,6 +83,9 @@ def run_app(
     watch(Watchdog(progress, guard.outage, clock, settings.stall_seconds, guard.offsets), clock, _end_process)
     _tune_garbage_collection()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
+    # A thread for everything that may block at once: with asyncio's few, a round of minutes holds up the batches.
+    threads = len(routes) * (1 + STORES_AT_ONCE) + len(background) + 2
+    worker.loop.set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="blocking"))
     worker.execute_from_commandline()
 
 

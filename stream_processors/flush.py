@@ -13,9 +13,10 @@ import msgspec
 
 from schemas.clock import Clock
 from schemas.wire import WindowCell, encode_lines
+from stream_processors.checkpoints import checkpoint_name
 from stream_processors.ports import WarehousePort
 from stream_processors.processor import Processor
-from stream_processors.recovery import Recovery, checkpoint_name
+from stream_processors.recovery import Recovery
 from stream_processors.state import PartitionState
 from stream_processors.users import UserState
 from stream_processors.windows import LONG_AGO

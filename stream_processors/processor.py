@@ -150,10 +150,11 @@ class Processor:
             self.states.clear()
 
     def _load_states(self, partitions: set[int]) -> None:
-        for partition in sorted(partitions - self.states.keys()):
-            state = self._recovery.load(partition)
+        missing = partitions - self.states.keys()
+        if missing:
+            loaded = self._recovery.load(missing)
             with self._lock:
-                self.states[partition] = state
+                self.states.update(loaded)
 
     def _correct(self, batch: Batch) -> None:
         """Count again what events were taken away from, and write it.

@@ -7,15 +7,17 @@ again; older minutes and users that changed since the last checkpoint are recomp
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from schemas.clock import Clock
 from schemas.wire import CorrectionLine, WindowCell, encode_lines
+from stream_processors.checkpoints import covered_until, last_swap
 from stream_processors.ids import IdIndex
 from stream_processors.ports import WarehousePort
 from stream_processors.sql import (
@@ -40,21 +42,10 @@ LOADS = 5
 OVERLAP_SECONDS = 60.0
 """How far before the checkpoint recovery looks again: covers inserts that take long."""
 
+IDS_AT_ONCE = 20_000_000
+"""Fingerprints that one answer of the warehouse brings, about (10 bytes each)."""
 
-SWAP = "swap"
-"""Name in `checkpoints` of the row that says when tables were exchanged for rebuilt ones (its version), and from which
-moment on they may lack what is stored."""
-
-
-def last_swap(warehouse: WarehousePort) -> int:
-    """The version of the last swap of tables for rebuilt ones; 0 when there was none. Raises `Retryable`."""
-    return int(warehouse.query(f"SELECT max(version) AS at FROM checkpoints WHERE name = '{SWAP}'")[0]["at"])
-
-
-def checkpoint_name(epoch: int) -> str:
-    """Under which name a worker that loaded its state in an epoch says how far it has flushed: a worker that has not
-    noticed the last swap yet must not say that the new tables are covered."""
-    return f"processor@{epoch}" if epoch else "processor"
+Ids = npt.NDArray[np.uint64]
 
 
 class Recount(NamedTuple):
@@ -95,28 +86,37 @@ class Recovery:
         self._users_in_memory = users_in_memory
         self._hot_minutes = hot_minutes
 
-    def load(self, partition: int) -> PartitionState:
-        """The state of a partition as the stored events imply it.
+    def load(self, partitions: Collection[int]) -> dict[int, PartitionState]:
+        """The states of partitions as the stored events imply them.
 
         Ids and counts are read one after the other, so they must speak of the same rows: an earlier owner that does
         not know that it is none any more may store a batch in between. Then all of it is read again.
         """
-        mine = f"slot % {self.partitions} = {partition}"
+        mine = self._mine(partitions)
+        states: dict[int, PartitionState] = {}
         for _ in range(LOADS):
             before = self._rows(mine)
-            state = self._load(partition, mine)
+            at_once = max(1, IDS_AT_ONCE * len(partitions) // max(1, int(before["n"])))
+            order = sorted(partitions)
+            for some in (order[start : start + at_once] for start in range(0, len(order), at_once)):
+                ids = self._fingerprints(some)
+                states.update((partition, self._load(partition, ids[partition])) for partition in some)
             if self._rows(mine) == before:
                 break
-            log.warning("partition %d: events were stored while its state was loaded; loading it again", partition)
-        return state
+            log.warning("partitions %s: events were stored while they were loaded; loading again", sorted(partitions))
+        return states
+
+    def _mine(self, partitions: Iterable[int]) -> str:
+        return f"slot % {self.partitions} IN ({','.join(map(str, sorted(partitions)))})"
 
     def _rows(self, mine: str) -> Mapping[str, Any]:
-        """Changes when rows are added to a partition (and sometimes when parts are merged)."""
+        """Changes when rows are added to these partitions (and sometimes when parts are merged)."""
         return self._warehouse.query(
             f"SELECT count() AS n, toUnixTimestamp64Milli(max(inserted_at)) AS at FROM events WHERE {mine}"
         )[0]
 
-    def _load(self, partition: int, mine: str) -> PartitionState:
+    def _load(self, partition: int, ids: Ids) -> PartitionState:
+        mine = f"slot % {self.partitions} = {partition}"
         shard = shard_name(partition, self.partitions)
         if partition == 0:
             self._drop_foreign_windows()
@@ -124,13 +124,13 @@ class Recovery:
         state = PartitionState(
             partition,
             self.partitions,
-            IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=self._fingerprints(mine)),
+            IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=ids),
             Windows(shard, hot_minutes=self._hot_minutes),
             Users(self._role_tables, most=self._users_in_memory),
             epoch,
         )
         state.windows.go_on_after(self._last_version())
-        since = max(0.0, self._covered_until(shard, epoch) - OVERLAP_SECONDS)
+        since = max(0.0, covered_until(self._warehouse, shard, epoch) - OVERLAP_SECONDS)
         self._load_windows(state.windows, mine, since)
         self._load_changed_users(state.users, mine, since)
         return state
@@ -239,25 +239,20 @@ class Recovery:
                 f"ALTER TABLE windows DELETE WHERE NOT endsWith(shard, {suffix}) SETTINGS mutations_sync = 1"
             )
 
-    def _fingerprints(self, mine: str) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    def _fingerprints(self, partitions: Sequence[int]) -> dict[int, Ids]:
+        """The fingerprints of all ids of each partition: one scan for all of them."""
+        columns = f"xxHash64(concat(tenant, char(0), event_id)), toUInt16(slot % {self.partitions})"
         raw = self._warehouse.query_bytes(
-            f"SELECT xxHash64(concat(tenant, char(0), event_id)) FROM events WHERE {mine} UNION ALL"
-            f" SELECT xxHash64(concat(tenant, char(0), event_id)) FROM conflicts WHERE {mine} AND moved",
+            f"SELECT {columns} FROM events WHERE {self._mine(partitions)} UNION ALL"
+            f" SELECT {columns} FROM conflicts WHERE {self._mine(partitions)} AND moved",
             "RowBinary",
         )
-        return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
+        rows = np.frombuffer(raw, dtype=np.dtype([("id", "<u8"), ("partition", "<u2")]))
+        return {partition: rows["id"][rows["partition"] == partition] for partition in partitions}
 
     def epoch(self) -> int:
         """The last swap of tables for rebuilt ones; 0 when there was none."""
         return last_swap(self._warehouse)
-
-    def _covered_until(self, shard: str, epoch: int) -> float:
-        rows = self._warehouse.query(
-            f"SELECT toFloat64(argMax(covered_until, (name != '{SWAP}', version))) AS at FROM checkpoints"
-            f" WHERE (name = {text(checkpoint_name(epoch))} AND shard = {text(shard)})"
-            f" OR (name = '{SWAP}' AND version = {epoch})"
-        )
-        return float(rows[0]["at"]) if rows else 0.0
 
     def warehouse_now(self) -> float:
         """What the warehouse's clock says, Unix seconds: `inserted_at` is by it."""

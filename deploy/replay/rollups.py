@@ -69,8 +69,11 @@ class FreshRecovery(Recovery):
         self._shadow, self._settings, self._declared, self._span = warehouse, settings, roles, span
         self._tables = {pack: RoleTable(declared) for pack, declared in roles.items()}
 
-    def load(self, partition: int) -> PartitionState:
-        """An empty state."""
+    def load(self, partitions: Iterable[int]) -> dict[int, PartitionState]:
+        """Empty states."""
+        return {partition: self._empty(partition) for partition in partitions}
+
+    def _empty(self, partition: int) -> PartitionState:
         settings = self._settings
         return PartitionState(
             partition,

@@ -20,7 +20,7 @@ from deploy.replay.request import Request
 from deploy.replay.shadow import Shadow, databases
 from schemas.errors import Permanent
 from sinks.warehouse import Warehouse
-from stream_processors.recovery import SWAP
+from stream_processors.checkpoints import SWAP
 from stream_processors.sql import text
 
 PLAN: Final = "swap_plan"

@@ -25,11 +25,11 @@ from schemas.clock import Clock
 from schemas.errors import Permanent, Retryable
 from schemas.wire import WindowCell, encode_lines
 from stream_processors.alerting.engine import AlertEngine, Transition
+from stream_processors.checkpoints import last_swap
 from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.outbox import Outbox
 from stream_processors.ports import PublisherPort, Record, WarehousePort
-from stream_processors.recovery import last_swap
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings, WatcherSettings
 from stream_processors.sql import Roles, moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from schemas.clock import ManualClock
 from stream_processors.flush import Flusher
@@ -106,11 +107,11 @@ def test_loading_that_never_comes_to_rest_ends_nevertheless() -> None:
         def _rows(self, mine: str) -> dict[str, int]:
             return {"n": next(numbers)}
 
-        def _load(self, partition: int, mine: str):  # type: ignore[no-untyped-def]
+        def _load(self, partition: int, ids: Any):  # type: ignore[no-untyped-def]
             loads.append(partition)
-            return super()._load(partition, mine)
+            return super()._load(partition, ids)
 
     recovery = worker.processor._recovery
     recovery.__class__ = Restless
-    recovery.load(0)
+    recovery.load([0])
     assert len(loads) == 5
