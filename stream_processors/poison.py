@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from schemas import topics
 from schemas.clock import Clock
@@ -58,16 +60,16 @@ def counts_of(record: Record) -> list[ChunkCount]:
 def lost_counts(records: Sequence[Record]) -> list[LedgerLine]:
     """Ledger lines of unreadable chunks, so that the minutes of those who sent them balance.
 
-    Rejected events stay rejected; accepted ones are accepted, and dead letters.
+    Rejected events stay rejected, though nobody can say why any more; accepted ones are accepted, and dead letters.
     """
-    lines = []
+    unread = Reason.UNREADABLE_CHUNK
+    counts: Counter[tuple[str, int, str, str, int]] = Counter()
     for record in records:
-        for count in counts_of(record):
+        for tenant, minute, reason, n in map(astuple, counts_of(record)):
             number = int(record.headers[CHUNK_HEADER])
-            common = (count.tenant, count.minute)
-            if count.reason:
-                lines.append(LedgerLine(*common, "rejected", count.reason, number, count.n, 1))
+            if reason:
+                counts[tenant, minute, "rejected", unread, number] += n
                 continue
-            lines.append(LedgerLine(*common, "accepted", "", number, count.n, 1))
-            lines.append(LedgerLine(*common, "dead_letter", Reason.UNREADABLE_CHUNK, number, count.n, 1))
-    return lines
+            counts[tenant, minute, "accepted", "", number] += n
+            counts[tenant, minute, "dead_letter", unread, number] += n
+    return [LedgerLine(*key, n, 1) for key, n in counts.items()]

@@ -35,7 +35,7 @@ class AnomalyRecord:
         self._warehouse, self._rules = warehouse, Rules()
         self._columns = _columns(list(packs))
         self._seconds = 60 * self._rules.bucket_minutes
-        self._runner = AnomalyRunner(KINDS, self._rules, grace_seconds=GRACE_SECONDS, peeks=False)
+        self._runner = AnomalyRunner(KINDS, self._rules, grace_seconds=GRACE_SECONDS, fill_seconds=0.0, peeks=False)
         self.since = self.next = 0
 
     def slot_of(self, received: float) -> int:
@@ -52,7 +52,7 @@ class AnomalyRecord:
 
     def begin(self, slot: int) -> None:
         """Start a run with this slot, from what was received before it. Raises `Retryable`."""
-        self._runner = AnomalyRunner(KINDS, self._rules, grace_seconds=GRACE_SECONDS, peeks=False)
+        self._runner = AnomalyRunner(KINDS, self._rules, grace_seconds=GRACE_SECONDS, fill_seconds=0.0, peeks=False)
         self.since = self.next = slot
         before = self.cutoff(slot - 1)
         for _, point in self._points(0.0, before, before - HISTORY_SECONDS):

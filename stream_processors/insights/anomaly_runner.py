@@ -31,6 +31,12 @@ FUTURE_SECONDS: Final = 3_600
 """Minutes further ahead than this are ignored: they would push the history out of the ring."""
 
 DETECTOR: Final = "rolling_median_7d"
+FILLED_SECONDS: Final = 3_600
+"""A minute that lies further back than this belongs to history that is being filled in."""
+
+YOUNG_SECONDS: Final = 600
+"""How long after it was first seen a series can be held back because its history is being filled in."""
+
 WARM_HOURS: Final = 3
 """How far back buckets are closed (silently) for a series that has just been restored or begun."""
 
@@ -51,12 +57,17 @@ class Findings:
 
 @dataclass(slots=True)
 class _Series:
-    """A detector, what of it was announced ((bucket, type) -> severity, actual), and what is to be looked at again."""
+    """A detector, what of it was announced ((bucket, type) -> severity, actual), and what is to be looked at again.
+
+    `since`, `filled`: when it was first seen, and when a minute of long ago last changed (Unix seconds).
+    """
 
     detector: SeriesDetector
     announced: dict[tuple[int, str], tuple[str, float]] = field(default_factory=dict)
     deviation: float = 0.0
     touched: set[int] = field(default_factory=set)
+    since: float = -math.inf
+    filled: float = -math.inf
 
 
 class AnomalyRunner:
@@ -71,13 +82,18 @@ class AnomalyRunner:
         grace_seconds: float = 30.0,
         judge_within_seconds: float = 900.0,
         settle_seconds: float = 60.0,
+        fill_seconds: float = 10.0,
         max_series: int = 1_000,
         peeks: bool = True,
     ) -> None:
-        """`peeks`: whether spikes are declared while their bucket is open."""
+        """`peeks`: whether spikes are declared while their bucket is open.
+
+        `fill_seconds`: a new series is not judged before its history has been at rest for so long: half of an import
+        looks like a spike after days of nothing.
+        """
         self.kinds, self.rules, self.store = dict(kinds or {}), rules or Rules(), store
         self.grace, self.judge_within, self.settle = grace_seconds, judge_within_seconds, settle_seconds
-        self.max_series, self.peeks = max_series, peeks
+        self.fill, self.max_series, self.peeks = fill_seconds, max_series, peeks
         self.refused = 0
         self.skipped: list[Skipped] = []
         self._series: dict[Key, _Series] = {}
@@ -109,6 +125,8 @@ class AnomalyRunner:
         if not series.detector.put(number, value):
             return False
         series.touched.add(number // self.rules.bucket_minutes)
+        if self._began is not None and minute < self._latest - FILLED_SECONDS:
+            series.filled = self._latest
         return True
 
     def add(self, tenant: str, metric: str, dimension: str, minute: float, value: float) -> bool:
@@ -128,8 +146,9 @@ class AnomalyRunner:
         found = Findings()
         for key in sorted(self._series):
             series = self._series[key]
-            self._close(key, series, now, found)
-            self._peek(key, series, now, found)
+            if self._is_at_rest(series, now):
+                self._close(key, series, now, found)
+                self._peek(key, series, now, found)
         self._sweep(now)
         return found
 
@@ -153,12 +172,19 @@ class AnomalyRunner:
         series = self._series.get(key)
         if series is None and len(self._series) < self.max_series:
             series = _Series(SeriesDetector(self.kinds.get(key[1], "count"), self.rules))
+            if self._began is not None:
+                series.since = self._latest
             if known := self._resumed.pop(key, None):
                 series.detector.resume(known["progress"])
                 series.deviation = float(known["deviation"])
                 series.announced = {(bucket, kind): (said, actual) for bucket, kind, said, actual in known["announced"]}
             self._series[key] = series
         return series
+
+    def _is_at_rest(self, series: _Series, now: float) -> bool:
+        """Whether a series is known from the start on, or for long, or nobody fills in its history any more."""
+        young = now - series.since < YOUNG_SECONDS
+        return not young or now >= max(series.since, series.filled) + self.fill
 
     def _close(self, key: Key, series: _Series, now: float, found: Findings) -> None:
         detector, length = series.detector, 60 * self.rules.bucket_minutes

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from schemas import ledger
+from schemas.reasons import Reason
 from stream_processors.ports import WarehousePort
 from stream_processors.sql import moment, text
 
@@ -57,6 +58,8 @@ class Tally:
     uncounted: int = 0
     stored: int = 0
     kept: int = 0
+    unreadable: int = 0
+    """Of rejected events and dead letters, those in chunks nobody can read: a chunk is one row, whatever it held."""
     checksum: int = 0
     """Of the chunks of the events that the ledger says are stored, less those of the rows that are; modulo 2**64."""
 
@@ -68,7 +71,7 @@ class Tally:
         yield Check("received", received, n[ledger.ACCEPTED] + n[ledger.REJECTED])
         settled = self.stored + n[ledger.DUPLICATE] + n[ledger.SUPPRESSED] + dead
         yield Check("accepted", n[ledger.ACCEPTED], settled)
-        yield Check("rejected", n[ledger.REJECTED] + dead, self.kept)
+        yield Check("rejected", n[ledger.REJECTED] + dead - self.unreadable, self.kept)
 
     @property
     def is_sure(self) -> bool:
@@ -124,13 +127,16 @@ class Tallies:
             found.recovered[key] = Recovered(int(row["n"]), int(row["version"]))
         for row in self._warehouse.query(
             "SELECT tenant, toUnixTimestamp(minute) AS at, stage, sum(n) AS total,"
+            f" sumIf(n, reason = {text(Reason.UNREADABLE_CHUNK)}) AS unreadable,"
             f" sum(n * intHash64(origin)) AS checksum FROM ledger FINAL WHERE {where}"
             f" GROUP BY tenant, at, stage {_SETTINGS}"
         ):
             tally = found.tallies[row["tenant"], int(row["at"])]
             tally.stages[row["stage"]] = int(row["total"])
+            tally.unreadable += int(row["unreadable"])
             tally.checksum += _SIGNS.get(row["stage"], 0) * int(row["checksum"])
-        for row in self._rows("rejected_events FINAL", "count() AS n", first, end):
+        readable = f"countIf(reason != {text(Reason.UNREADABLE_CHUNK)}) AS n"
+        for row in self._rows("rejected_events FINAL", readable, first, end):
             found.tallies[row["tenant"], int(row["at"])].kept = int(row["n"])
         for row in self._rows("events", "count() AS n, sum(intHash64(chunk)) AS checksum", first, end):
             tally = found.tallies[row["tenant"], int(row["at"])]

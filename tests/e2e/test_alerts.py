@@ -65,7 +65,7 @@ def _wait_until_known(stack: Stack, count: int) -> None:
     warehouse.close()
     group = group_of(stack.settings, "watch")
     eventually(lambda: sum(lag(stack.kafka, group, CONSUMED["watch"]).values()), lambda behind: behind == 0)
-    time.sleep(3)  # three looks of the watcher: what the history would raise, it has raised
+    time.sleep(13)  # the history is at rest, and was looked at three times: what it would raise, it has raised
 
 
 def messages(hook: Hook, kind: str = "raised") -> list[dict[str, Any]]:

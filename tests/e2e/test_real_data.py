@@ -68,7 +68,8 @@ def test_listening_logs_backfilled_twice_count_the_same(stack: Stack, doors: Doo
     events = sparkify()
     path = write_ndjson(events, tmp_path / "sparkify.ndjson")
     for run in (1, 2):
-        done = headrace("backfill", str(path), "--key", doors.write_key, "--data-dir", str(stack.settings.data_dir))
+        words = ("--key", doors.write_key, "--data-dir", str(stack.settings.data_dir), "--restart")
+        done = headrace("backfill", str(path), *words)
         assert done.returncode == 0, done.stderr
         doors.accepted += json.loads(done.stdout)["accepted"]
         found = doors.settled()

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from schemas.ledger import ABANDONED_CHUNKS, WATERMARK
+from schemas.reasons import Reason
 from schemas.taxonomy import shipped_packs
 from sinks.warehouse import Warehouse
 from stream_processors.sql import WINDOW_COLUMNS, WINDOW_KEY, user_state_columns
@@ -28,6 +29,8 @@ EQUATIONS = (
     "ledger: accepted - stored - duplicates - suppressed - dead letters",
     "ledger: rejected + dead letters - rows of dead letters",
 )
+UNREADABLE = f"(reason = '{Reason.UNREADABLE_CHUNK}')"
+"""Chunks that nobody can read: one row each, whatever they held. Scenarios that send some count them themselves."""
 Differences = dict[str, list[Any]]
 
 _USER_COLUMNS = (
@@ -184,7 +187,7 @@ class Oracle:
         """Each event that a client saw rejected is there with its reason, and no other has a row."""
         rows = self._warehouse.query(
             f"SELECT event_id, toString(reason) AS why, count() AS n FROM rejected_events FINAL WHERE {self._mine}"
-            " GROUP BY event_id, why"
+            f" AND NOT {UNREADABLE} GROUP BY event_id, why"
         )
         got = {traffic.number_of(row["event_id"]): row["why"] for row in rows}
         wanted = {number: traffic.fact(number).reason for number in {*answers.rejected, *got} - answers.unknown}
@@ -195,7 +198,7 @@ class Oracle:
     def _ledger(self) -> Differences:
         """The three equations of conservation, for each minute of receipt."""
         book, uncounted = self._book(), self._uncounted()
-        stored, letters = self._per_minute("events"), self._per_minute("rejected_events")
+        stored, letters = self._per_minute("events"), self._per_minute("rejected_events", f"NOT {UNREADABLE}")
         found: Differences = {name: [] for name in EQUATIONS}
         for at in sorted({*book, *stored, *letters}):
             one = book.get(at, Counter())
@@ -203,7 +206,7 @@ class Oracle:
             rest = (
                 one["received"] + uncounted[at] - one["accepted"] - one["rejected"],
                 one["accepted"] - settled,
-                one["rejected"] + one["dead_letter"] - letters.get(at, 0),
+                one["rejected"] + one["dead_letter"] - one["unreadable"] - letters.get(at, 0),
             )
             for name, difference in zip(EQUATIONS, rest, strict=True):
                 if difference:
@@ -215,12 +218,14 @@ class Oracle:
     def _book(self) -> dict[int, Counter[str]]:
         """Counts by stage, of each minute of receipt."""
         rows = self._warehouse.query(
-            "SELECT toUnixTimestamp(minute) AS at, toString(stage) AS stage, sum(n) AS n FROM ledger FINAL"
-            f" WHERE {self._mine} GROUP BY at, stage"
+            "SELECT toUnixTimestamp(minute) AS at, toString(stage) AS stage, sum(n) AS total,"
+            f" sumIf(n, {UNREADABLE}) AS unreadable FROM ledger FINAL WHERE {self._mine} GROUP BY at, stage"
         )
         book: dict[int, Counter[str]] = {}
         for row in rows:
-            book.setdefault(int(row["at"]), Counter())[row["stage"]] = int(row["n"])
+            counts = book.setdefault(int(row["at"]), Counter())
+            counts[row["stage"]] = int(row["total"])
+            counts["unreadable"] += int(row["unreadable"])
         return book
 
     def _uncounted(self) -> Counter[int]:
@@ -245,10 +250,10 @@ class Oracle:
                 found[int(row["at"])] += int(row["n"])
         return found
 
-    def _per_minute(self, table: str) -> dict[int, int]:
+    def _per_minute(self, table: str, condition: str = "1") -> dict[int, int]:
         rows = self._warehouse.query(
             "SELECT toUnixTimestamp(toStartOfMinute(received_at)) AS at, count() AS n"
-            f" FROM {table} FINAL WHERE {self._mine} GROUP BY at"
+            f" FROM {table} FINAL WHERE {self._mine} AND {condition} GROUP BY at"
         )
         return {int(row["at"]): int(row["n"]) for row in rows}
 

@@ -237,17 +237,21 @@ class Pipeline:
         )
         return float(rows[0]["oldest"]) if rows[0]["n"] == count else 0.0
 
-    def recovery_seconds(self, since: float, client: Client, *, normal: float = 3.0, within: float = 120.0) -> float:
+    def recovery_seconds(
+        self, since: float, client: Client, *, normal: float = 3.0, within: float = 120.0, supervise: bool = False
+    ) -> float:
         """Seconds from `since` (Unix seconds) until events that came later are stored, and `behind` is normal again.
 
         When the client has nothing more to send meanwhile, until all that it sent is acknowledged. `within` when that
-        takes longer: it is for the scenario to judge.
+        takes longer: it is for the scenario to judge. `supervise`: start what ended by itself.
         """
         deadline = time.monotonic() + within
 
         def behind() -> float:
+            if supervise:
+                self.restart_dead()
             if not client.sending:
-                self.wait_drained()
+                self.wait_drained(supervise=supervise)
                 return 0.0
             at = self.stored_until()
             return time.time() - at if at > since else 999.0

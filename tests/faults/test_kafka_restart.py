@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 @pytest.mark.durable
 @pytest.mark.sizes(short=Size(events=2_500, rate=500, times=1), full=Size(events=400_000, rate=2_000, times=5))
 def test_kafka_restarted(size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]) -> None:
-    """The last of the restarts is a kill -9."""
+    """The last of the restarts is a kill -9. A worker that gets stuck ends by its watchdog, and is started."""
     traffic = Traffic(seed=106, rate=size.rate)
     recoveries: list[float] = []
-    with Pipeline(tmp_path, faults_kind, workers=2, plants=plants) as pipeline:
+    with Pipeline(tmp_path, faults_kind, workers=2, plants=plants, WORKER_STALL_SECONDS="30") as pipeline:
         with pipeline.client(traffic, size.events) as client:
             for number in range(size.times):
                 client.wait_for((number + 0.3) / size.times * 0.8)
@@ -30,7 +30,7 @@ def test_kafka_restarted(size: Size, faults_kind: str, record: Record, tmp_path:
                 else:
                     pipeline.broker.stop()
                 pipeline.broker.start()
-                recoveries.append(pipeline.recovery_seconds(time.time(), client))
+                recoveries.append(pipeline.recovery_seconds(time.time(), client, supervise=True))
         answers = client.join()
         pipeline.wait_drained(supervise=True)
         found = Oracle(pipeline.warehouse).check(traffic, answers)

@@ -174,3 +174,20 @@ def test_rows_fit_the_table(warehouse: Any) -> None:
     found = _live(_runner(), 40, lambda minute: 20.0 if minute < 10 else None)
     warehouse.insert("anomalies", found.rows + found.rows)
     assert int(warehouse.query("SELECT count() AS n FROM anomalies FINAL")[0]["n"]) == len(found.rows)
+
+
+def test_history_that_is_being_filled_in_is_not_judged_before_it_is_at_rest() -> None:
+    """Half of an import looks like days of nothing and then a spike."""
+    runner = AnomalyRunner()
+    runner.evaluate(NOW)
+    history = sorted(_history(), key=lambda row: -row[3])  # the newest first
+    half = len(history) // 2
+    runner.restore([(*key, minute, 20.0) for *key, minute, _ in history[:30]])
+    assert runner.evaluate(NOW + 1).rows == []
+    runner.restore(history[:half])
+    assert runner.evaluate(NOW + 8).rows == []
+    runner.restore(history[half:])
+    assert runner.evaluate(NOW + 16).rows == [], "not at rest yet"
+    runner.update("t", "clicks", "", NOW, 200.0)
+    (row,) = runner.evaluate(NOW + 30).rows
+    assert row["type"] == "spike" and row["expected"] > 0
