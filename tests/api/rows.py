@@ -54,6 +54,44 @@ def alert(
     }
 
 
+def rejected(tenant: str, event_id: str) -> dict[str, Any]:
+    """A row of `rejected_events`."""
+    return {
+        "tenant": tenant,
+        "received_at": NOW - 10,
+        "reason": "missing_field",
+        "field": "user_id",
+        "message": "is missing",
+        "chunk": 7,
+        "index": 0,
+        "event_id": event_id,
+        "event_type": "user_purchased",
+        "original": "{}",
+        "encoding": "utf-8",
+    }
+
+
+def conflict(tenant: str, event_id: str) -> dict[str, Any]:
+    """A row of `conflicts`: the same id with another body."""
+    return {
+        "tenant": tenant,
+        "event_id": event_id,
+        "found_at": NOW - 10,
+        "kind": "body",
+        "winner_chunk": 1,
+        "winner_user_id": "u",
+        "winner_received_at": NOW - 20,
+        "revision": 1,
+        "event_type": "user_purchased",
+        "timestamp": NOW - 30,
+        "received_at": NOW - 15,
+        "user_id": "u",
+        "chunk": 2,
+        "properties": "{}",
+        "context": "{}",
+    }
+
+
 def anomaly(
     tenant: str, anomaly_id: str, *, metric: str = "revenue", at: float = NOW - 60, severity: str = "critical"
 ) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
 
 
 GUARDED = sorted({(method, path) for path, route in routes() for method in route.methods if path not in OPEN})
-VALUES = {"metric_id": "events", "alert_id": FORBIDDEN, "user_id": FORBIDDEN}
+VALUES = {"metric_id": "events", "alert_id": FORBIDDEN, "user_id": FORBIDDEN, "letter_id": "7-0"}
+WIRED = f"{ROOT}/dead-letters/"
+"""What needs Kafka behind the API, which this site lacks; tests/api/test_dead_letters.py asks it as a stranger."""
 
 
 def filled(path: str) -> str:
@@ -77,6 +79,8 @@ def two_tenants(store: Warehouse, pack: Any) -> tuple[str, str]:
     rows.put(
         store, "ledger", rows.ledger(other, "received", 12345), rows.ledger(other, "rejected", 7, reason=FORBIDDEN)
     )
+    rows.put(store, "rejected_events", rows.rejected(other, FORBIDDEN))
+    rows.put(store, "conflicts", rows.conflict(other, FORBIDDEN))
     rows.put(store, "alerts", rows.alert(other, FORBIDDEN))
     rows.put(store, "anomalies", rows.anomaly(other, FORBIDDEN))
     rows.put(store, "predictions", rows.prediction(other, FORBIDDEN, 0.9, "critical"))
@@ -96,7 +100,10 @@ def numbers(value: Any) -> list[float]:
     return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
 
-@pytest.mark.parametrize(("method", "path"), [pair for pair in GUARDED if not pair[1].endswith("/live")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [pair for pair in GUARDED if not pair[1].endswith("/live") and not pair[1].startswith(WIRED)],
+)
 async def test_a_key_of_one_tenant_never_sees_another(
     site: Site, two_tenants: tuple[str, str], method: str, path: str
 ) -> None:
@@ -149,7 +156,7 @@ async def test_text_in_any_parameter_stays_text(
             if "{" in path:
                 named = path.format(**{name: quote(text, safe="") for name in VALUES})
                 assert (await client.get(named)).status_code == 404
-            for name in PARAMETERS:
+            for name in () if path.startswith(WIRED) else PARAMETERS:
                 answer = await client.get(filled(path), params={name: text})
                 assert answer.status_code in (200, 404, 422), (path, name, answer.text)
                 if answer.status_code == 200:
