@@ -9,23 +9,13 @@ from uuid import UUID, uuid5
 
 from deploy.dead_letters.store import Letter, original_bytes
 from schemas.reasons import Reason
+from schemas.taxonomy.compile import ENVELOPE
 
 NAMESPACE: Final = UUID("0f0d7a5c-51f5-5f55-9f6e-6d8f0c6b1a3e")
 """Of ids made for events that came without one. Never change it: a replay would store them twice."""
 HISTORY_KEY: Final = "backfill"
 """The `key_id` of events that `headrace backfill` sent: they may be of any age."""
 
-_ENVELOPE: Final = (
-    "event_id",
-    "event_type",
-    "timestamp",
-    "user_id",
-    "session_id",
-    "source",
-    "version",
-    "properties",
-    "context",
-)
 _WIRE: Final = frozenset({"tenant", "received_at", "event_id", "slot"})
 _REJECTED: Final = frozenset({"tenant", "reason", "original", "encoding"})
 
@@ -83,7 +73,7 @@ def _of_line(letter: Letter, line: bytes, name: str, tenant: str) -> Source:
         key = _text(fields, "key_id")
         return Source(whose, key, _time(fields, letter), data, name, key == HISTORY_KEY)
     if fields.keys() >= _WIRE:
-        event = {key: fields[key] for key in _ENVELOPE if key in fields}
+        event = {key: fields[key] for key in ENVELOPE if key in fields}
         data = json.dumps(event).encode()
         history, pack = fields.get("backfill") is True, _text(fields, "pack")
         return Source(whose, _text(fields, "key_id"), _time(fields, letter), data, name, history, pack)

@@ -107,7 +107,7 @@ class KafkaReplay:
         worker.flush()
 
     def _new_worker(self, partition: int) -> tuple[Worker, VirtualClock]:
-        clock = VirtualClock()
+        clock = VirtualClock(0.0)
         sink = WorkerSink(EventSink(self._shadow, self._clock, random.Random(0), self._settings.writer))
         ports = WorkerPorts(self._shadow, self._shadow, sink, sink, _Nowhere(), clock)
         worker = Worker(self._settings.worker, self._roles, ports, WorkerMetrics("replay"))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from deploy.replay.request import Span
-from schemas.clock import Clock
+from schemas.clock import Clock, ManualClock
 from schemas.wire import encode_lines
 from sinks.warehouse import Warehouse
 from stream_processors.batch import Batch, Chunk
@@ -31,24 +31,12 @@ STEPS: Mapping[str, Step] = {"windows": roll_up_windows, "user_state": update_us
 RECOMPUTED_AT_ONCE = 2000
 
 
-class VirtualClock:
-    """Says what the events say; never goes back. `sleep` moves it."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self._now = now
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        self._now += seconds
+class VirtualClock(ManualClock):
+    """Says what the events say; never goes back."""
 
     def advance_to(self, now: float) -> None:
         """Move on, unless that lies in the past."""
-        self._now = max(self._now, now)
+        self.advance(max(0.0, now - self.now()))
 
 
 class FreshRecovery(Recovery):
@@ -118,7 +106,7 @@ class Rollups:
         span: Span,
         what: Sequence[str],
     ) -> None:
-        self._shadow, self._clock = shadow, VirtualClock()
+        self._shadow, self._clock = shadow, VirtualClock(0.0)
         self._recovery = FreshRecovery(shadow, roles, self._clock, settings, span)
         path = tuple(step for name, step in STEPS.items() if name in what)
         self._processor = Processor(self._recovery, self._clock, path)
