@@ -16,37 +16,29 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
-from weakref import WeakSet
 
 import faust
 import mode
-from faust.transport.drivers import aiokafka as driver
 
 from schemas.clock import Clock
 from schemas.flood import Flood
-from stream_processors.intake import Intake, cut
+from stream_processors.faust_consumer import Transport
+from stream_processors.intake import cut
 from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Record
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
-from stream_processors.watchdog import Guard, Outage, Progress, Watchdog, watch
+from stream_processors.watchdog import Guard, Outage, Progress, Watchdog, place_of, watch
 
 log = logging.getLogger("headrace.worker")
 
 STORES_AT_ONCE = 2
 """Batches of a topic that are written at the same time, while the next one is worked on: the warehouse never waits."""
-
-FETCH_WAIT_MS = 250
-"""How long a broker may hold a fetch open. Faust fixes 1,500 ms; some brokers look for records only half way
-through and at the end, and events would wait for that."""
-
-FULL_SECONDS = 0.02
-"""How long to wait for records to be acknowledged before it is looked again whether more may be fetched."""
 
 STOP_SECONDS = 12.0
 """How long a process may take to leave. A thread that waits for the warehouse would hold it up for ever; what is not
@@ -149,60 +141,6 @@ def _of(route: Route, partitions: Iterable[Any]) -> list[int]:
     return sorted(tp.partition for tp in partitions if tp.topic == route.topic)
 
 
-class _PromptThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting for it; read when the consumer starts
-        return consumer
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        _renew_with_heartbeats(self._consumer._coordinator, self.transport.lease)
-
-    async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's own
-        intake = self.transport.intake
-        self._ensure_consumer()._max_poll_records = intake.records
-        found = await super().getmany(active_partitions, timeout)
-        intake.fetched([len(record.value or b"") for records in found.values() for record in records])
-        return found
-
-
-class _PromptConsumer(driver.Consumer):  # type: ignore[misc]
-    def _new_consumer_thread(self) -> _PromptThread:
-        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109 - likewise
-        fetched = self.transport.fetched
-        if self.transport.intake.is_full(len(message.value or b"") for message in fetched if not message.acked):
-            await asyncio.sleep(FULL_SECONDS)
-            return
-        async for tp, message in super().getmany(timeout):
-            fetched.add(message)
-            yield tp, message
-
-
-def _renew_with_heartbeats(coordinator: Any, lease: Lease) -> None:
-    """Every heartbeat that the group answers renews the lease."""
-    beat = coordinator._do_heartbeat
-
-    async def beat_and_renew() -> bool:
-        sent = lease.now()
-        answered = bool(await beat())
-        if answered:
-            lease.renew(sent)
-        return answered
-
-    coordinator._do_heartbeat = beat_and_renew
-
-
-class _PromptTransport(driver.Transport):  # type: ignore[misc]
-    Consumer = _PromptConsumer
-    lease: Lease
-    intake: Intake
-    fetched: WeakSet[Any]
-    """Messages that came from Kafka; those that are alive and not acknowledged are in some buffer, or worked on."""
-
-
 def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.App:
     app = faust.App(
         id=f"{settings.group}-{name}",
@@ -230,8 +168,8 @@ def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.Ap
         worker_redirect_stdouts=False,
         loghandlers=[],
     )
-    app.transport = _PromptTransport(app.conf.broker_consumer, app)
-    app.transport.lease, app.transport.intake, app.transport.fetched = lease, Intake(), WeakSet()
+    app.transport = Transport(app.conf.broker_consumer, app)
+    app.transport.lease = lease
     return app
 
 
@@ -241,6 +179,7 @@ def _add_agent(app: faust.App, route: Route, progress: Progress, clock: Clock, m
     async def acknowledge(stream: Any, events: Sequence[Any], batch: int) -> None:
         for event in progress.mine(events):
             await stream.ack(event)
+            app.transport.offsets.done(place_of(event.message), event.message.offset)
         progress.began.pop((route.topic, batch), None)
         metrics.acknowledged(route.topic, len(events))
 

@@ -13,9 +13,9 @@ import pytest
 from tests.architecture.tree import PACKAGES, ROOT, imports, modules, reads_environment
 
 HOMES = {
-    "faust": ("stream_processors/faust_app.py",),
+    "faust": ("stream_processors/faust_app.py", "stream_processors/faust_consumer.py"),
     "mode": ("stream_processors/faust_app.py",),
-    "aiokafka": (),
+    "aiokafka": ("stream_processors/faust_consumer.py",),
     "river": ("online_models/",),
     "clickhouse_connect": ("sinks/", "api/reader.py"),
     "confluent_kafka": ("ingest/producer.py", "deploy/kafka_admin.py"),

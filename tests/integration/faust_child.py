@@ -19,8 +19,10 @@ from deploy.kafka_lag import KafkaLag
 from schemas.clock import SystemClock
 from stream_processors import faust_app
 from stream_processors.faust_app import run_app
+from stream_processors.faust_consumer import ConsumerThread
 from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
+from stream_processors.offsets import Offsets
 from stream_processors.ports import Record
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
@@ -88,17 +90,17 @@ def main() -> None:
 
 
 def _plant(what: str) -> None:
-    async def nothing(*_: Any) -> bool:
-        return False
+    def nothing(*_: Any) -> None:
+        pass
 
     async def no_records(*_: Any) -> dict[Any, Any]:
         await asyncio.sleep(0.1)
         return {}
 
     if what == "never acknowledges":
-        faust_app.faust.Stream.ack = nothing
+        Offsets.done = nothing
     if what == "never fetches":
-        faust_app._PromptThread.getmany = no_records
+        ConsumerThread.getmany = no_records
 
 
 if __name__ == "__main__":

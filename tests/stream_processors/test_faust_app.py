@@ -6,11 +6,14 @@ import inspect
 from typing import Any
 
 import aiokafka
+import mode
 import pytest
 from faust.transport.drivers import aiokafka as driver
+from faust.types import ConsumerMessage
 
 from schemas.clock import ManualClock
-from stream_processors.faust_app import FETCH_WAIT_MS, _build_app, _PromptConsumer, _PromptThread
+from stream_processors.faust_app import _build_app
+from stream_processors.faust_consumer import FETCH_WAIT_MS, Consumer, ConsumerThread
 from stream_processors.lease import Lease
 from stream_processors.settings import ProcessorSettings
 
@@ -24,7 +27,7 @@ async def test_a_broker_holds_no_fetch_open_for_longer_than_we_want(monkeypatch:
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_create_worker_consumer", created)
     try:
-        ours = _PromptThread._create_worker_consumer(object.__new__(_PromptThread), None)
+        ours = ConsumerThread._create_worker_consumer(object.__new__(ConsumerThread), None)
         assert ours is fixed
         assert ours._fetch_max_wait_ms == FETCH_WAIT_MS < 500
     finally:
@@ -34,5 +37,105 @@ async def test_a_broker_holds_no_fetch_open_for_longer_than_we_want(monkeypatch:
 
 def test_the_app_uses_our_consumer() -> None:
     app = _build_app("events", ProcessorSettings(kafka="127.0.0.1:9092"), Lease(ManualClock(), 30))
-    assert app.transport.Consumer is _PromptConsumer
+    assert app.transport.Consumer is Consumer
     assert "fetch_max_wait_ms=1500" in inspect.getsource(driver), "Faust has changed: is a way round it still needed?"
+
+
+PLACES = [driver.TP("headrace.events", 0), driver.TP("headrace.events", 1)]
+
+
+class _Fetched(Consumer):
+    """Our consumer over a Kafka that hands out `batches`, one a call, and remembers where it was sent back to."""
+
+    def __init__(self, committed: dict[Any, int | None], batches: list[list[tuple[Any, int]]] | None = None) -> None:
+        app = _build_app("events", ProcessorSettings(kafka="127.0.0.1:9092"), Lease(ManualClock(), 30))
+        super().__init__(
+            app.transport, callback=_nothing, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing
+        )
+        self.committed, self.batches, self.sought = committed, batches or [], list[dict[Any, int]]()
+        self.flow_active = True
+
+    def _new_consumer_thread(self) -> Any:
+        return mode.Service()
+
+    async def seek_to_committed(self) -> dict[Any, int | None]:
+        return self.committed
+
+    async def earliest_offsets(self, *partitions: Any) -> dict[Any, int]:
+        return dict.fromkeys(partitions, 3)
+
+    async def seek_wait(self, partitions: dict[Any, int]) -> None:
+        self.sought.append(dict(partitions))
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's own
+        found: dict[Any, list[Any]] = {}
+        for tp, offset in self.batches.pop(0):
+            found.setdefault(tp, []).append(_message(tp, offset))
+        return found, set(PLACES)
+
+    def _to_message(self, tp: Any, record: Any) -> Any:
+        return record
+
+    def highwater(self, tp: Any) -> int:
+        return 100
+
+    async def offsets(self) -> list[int]:
+        return [message.offset async for _, message in self.getmany(1.0)]
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
+def _message(tp: Any, offset: int) -> Any:
+    return ConsumerMessage(
+        tp.topic, tp.partition, offset, 0.0, 0, {}, b"", b"one", None, None, None, tp, generation_id=0
+    )
+
+
+async def test_where_nothing_was_acknowledged_it_reads_from_the_beginning() -> None:
+    """Faust stays where an earlier assignment stood. What that one had fetched, and nobody handled, was lost."""
+    consumer = _Fetched({PLACES[0]: None, PLACES[1]: 7}, [[(PLACES[0], 3), (PLACES[1], 7)]])
+    await consumer.perform_seek()
+    assert consumer.sought == [{PLACES[0]: 3}]
+    assert await consumer.offsets() == [3, 7]
+    consumer.transport.offsets.done(PLACES[0], 3)
+    consumer.transport.offsets.done(PLACES[1], 7)
+    assert consumer._filter_committable_offsets(consumer._filter_tps_with_pending_acks()) == dict(
+        zip(PLACES, (4, 8), strict=True)
+    )
+
+
+async def test_what_faust_skips_is_not_acknowledged() -> None:
+    """Its stream acknowledges messages of an old generation, and its consumer commits that."""
+    consumer = _Fetched({PLACES[0]: 7}, [[(PLACES[0], 7), (PLACES[0], 8)]])
+    await consumer.perform_seek()
+    messages = [message async for _, message in consumer.getmany(1.0)]
+    for message in messages:
+        assert consumer.ack(message)
+    assert not consumer._filter_committable_offsets(consumer._filter_tps_with_pending_acks())
+    assert all(message.acked for message in messages), "they count as memory no more"
+    consumer.transport.offsets.done(PLACES[0], 7)
+    assert consumer._filter_committable_offsets(PLACES[:1]) == {PLACES[0]: 8}
+
+
+async def test_a_gap_in_what_came_is_fetched_and_not_taken_for_done() -> None:
+    consumer = _Fetched(
+        {PLACES[0]: 7, PLACES[1]: 4}, [[(PLACES[0], 7), (PLACES[1], 6), (PLACES[1], 7), (PLACES[0], 8)]]
+    )
+    await consumer.perform_seek()
+    assert await consumer.offsets() == [7, 8]
+    assert consumer.sought == [{PLACES[1]: 4}]
+    for tp in PLACES:
+        for offset in range(10):
+            consumer.transport.offsets.done(tp, offset)
+    assert consumer._filter_committable_offsets(PLACES) == {PLACES[0]: 9}
+
+
+async def test_what_becomes_done_after_a_partition_went_is_not_acknowledged() -> None:
+    consumer = _Fetched({PLACES[0]: 7}, [[(PLACES[0], 7)]])
+    await consumer.perform_seek()
+    assert await consumer.offsets() == [7]
+    consumer.transport.offsets.forget(PLACES)
+    consumer.transport.offsets.done(PLACES[0], 7)
+    assert not consumer._filter_committable_offsets(PLACES)
