@@ -72,7 +72,7 @@ def run_app(
         _add_background(app, work)
 
     _follow_assignment(app, routes, progress, guard.lease)
-    watch(Watchdog(progress, guard.outage, clock, settings.stall_seconds, guard.offsets), clock, _end_process)
+    watch(Watchdog(progress, guard, clock, settings.stall_seconds), clock, _end_process)
     _tune_garbage_collection()
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
     # A thread for everything that may block at once: with asyncio's few, a round of minutes holds up the batches.

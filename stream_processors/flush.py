@@ -6,6 +6,7 @@ table and to the `headrace.rollups` topic, user states to `user_state`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from stream_processors.recovery import Recovery
 from stream_processors.state import PartitionState
 from stream_processors.users import UserState
 from stream_processors.windows import LONG_AGO
+
+log = logging.getLogger("headrace.worker")
 
 Emit = Callable[[bytes], None]
 
@@ -86,6 +89,7 @@ class Flusher:
         ahead = self._ahead() if with_users else 0.0
         now = self._clock.now()
         if not self._holds():  # after `now`, from which the versions are made: a process may be stopped at any point
+            log.warning("not flushed: the group has not answered lately, so our partitions may be another's")
             return 0
         changes = self._processor.snapshot(lambda state, since: _take(state, now, since, with_users, ahead))
         try:

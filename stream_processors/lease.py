@@ -16,7 +16,7 @@ class Lease:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
-        self._renewed = float("-inf")
+        self._renewed, self._began = float("-inf"), clock.monotonic()
 
     def now(self) -> float:
         """To be given to `renew`: taken before the heartbeat is sent, so that the group's own clock runs later."""
@@ -29,3 +29,7 @@ class Lease:
     def holds(self) -> bool:
         """Whether nobody else can have our partitions yet."""
         return self._clock.monotonic() - self._renewed < self._seconds
+
+    def lapsed(self) -> float:
+        """Seconds since it held last, or since there was anything to hold; 0 while it holds."""
+        return max(0.0, self._clock.monotonic() - max(self._renewed + self._seconds, self._began))

@@ -1,9 +1,10 @@
 """The watchdog: a worker that does not get on, although nothing outside keeps it, has to be started again.
 
-Two signs. A batch that is held for too long: a handler hangs. And an acknowledged offset that stands still while
-records wait behind it: assigned but not consuming, or consuming but not committing, which Kafka clients and Faust have
-been seen to do for ever. Kafka is asked for the offsets with a client of its own, because the client that hangs would
-not tell. While Kafka does not answer or the warehouse takes nothing, waiting is right, and all clocks start anew.
+Three signs. A batch that is held for too long: a handler hangs. An acknowledged offset that stands still while records
+wait behind it: assigned but not consuming, or consuming but not committing, which Kafka clients and Faust have been
+seen to do for ever. And a lease that nobody renews: we are no member of the group, and flush nothing. Kafka is asked
+for the offsets with a client of its own, because the client that hangs would not tell. While Kafka does not answer or
+the warehouse takes nothing, waiting is right, and all clocks start anew.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stream_processors.lease import Lease
 EXIT_STALLED: Final = 71
 """A batch was held for too long."""
 EXIT_STUCK: Final = 73
-"""An offset stood still for too long."""
+"""An offset stood still for too long, or the group does not know us."""
 
 LOOKS: Final = 6
 """Times that the offsets are asked for before they count as standing still."""
@@ -91,13 +92,11 @@ class Verdict(NamedTuple):
 
 
 class Watchdog:
-    """`look` is called about once a second, from one thread. Without `offsets`, batches are watched alone."""
+    """`look` is called about once a second, from one thread. Without `guard.offsets`, batches are watched alone."""
 
-    def __init__(
-        self, progress: Progress, outage: Outage, clock: Clock, seconds: float, offsets: OffsetsPort | None = None
-    ) -> None:
-        self._progress, self._outage, self._clock, self._seconds = progress, outage, clock, seconds
-        self._offsets = offsets
+    def __init__(self, progress: Progress, guard: Guard, clock: Clock, seconds: float) -> None:
+        self._progress, self._clock, self._seconds = progress, clock, seconds
+        self._outage, self._lease, self._offsets = guard.outage, guard.lease, guard.offsets
         self._still: dict[Place, tuple[int, float]] = {}
         """Of each place where records wait: the acknowledged offset, and since when it has stood there."""
         self._owned: frozenset[Place] | None = None
@@ -109,7 +108,7 @@ class Watchdog:
         if now - self._looked > _FROZEN_SECONDS:
             self._outage.note()  # we did not run ourselves
         self._looked = now
-        return self._held_batch(now) or self._offset_that_stands_still(now)
+        return self._held_batch(now) or self._offset_that_stands_still(now) or self._lapsed_lease()
 
     def _held_batch(self, now: float) -> Verdict | None:
         for (topic, _), began in list(self._progress.began.items()):
@@ -132,6 +131,13 @@ class Watchdog:
             return None
         self._note(spans, self._clock.monotonic())
         return self._judge(self._clock.monotonic())
+
+    def _lapsed_lease(self) -> Verdict | None:
+        now = self._clock.monotonic()
+        if self._offsets is None or not self._long(now - self._lease.lapsed(), now):
+            return None
+        why = f"the group has answered no heartbeat for {self._seconds:.0f} s, although Kafka answers"
+        return Verdict(why, EXIT_STUCK)
 
     def _note(self, spans: Mapping[Place, tuple[int, int]], now: float) -> None:
         still: dict[Place, tuple[int, float]] = {}

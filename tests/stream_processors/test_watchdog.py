@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from schemas.clock import ManualClock
 from schemas.errors import Retryable
 from stream_processors.lease import Lease
-from stream_processors.watchdog import EXIT_STALLED, EXIT_STUCK, Outage, Place, Progress, Verdict, Watchdog
+from stream_processors.watchdog import EXIT_STALLED, EXIT_STUCK, Guard, Outage, Place, Progress, Verdict, Watchdog
 
 SECONDS = 60.0
 MINE, OTHER = ("events", 0), ("events", 1)
@@ -22,7 +22,8 @@ class World:
         self.outage = Outage(self.clock)
         self.offsets: dict[Place, tuple[int, int]] = {MINE: (100, 100), OTHER: (100, 100)}
         self.away = False
-        self.watchdog = Watchdog(self.progress, self.outage, self.clock, SECONDS, self)
+        self.lease, self.is_member = Lease(self.clock, 10.0), True
+        self.watchdog = Watchdog(self.progress, Guard(self.outage, self.lease, self), self.clock, SECONDS)
         self.progress.owned = frozenset({MINE})
 
     def spans(self) -> Mapping[Place, tuple[int, int]]:
@@ -33,6 +34,8 @@ class World:
     def run(self, seconds: int, step: float = 1.0) -> Verdict | None:
         for _ in range(int(seconds / step)):
             self.clock.advance(step)
+            if self.is_member:
+                self.lease.renew(self.lease.now())
             verdict = self.watchdog.look()
             if verdict:
                 return verdict
@@ -55,6 +58,28 @@ def test_an_offset_that_stands_still_while_records_wait_ends_the_process() -> No
     assert verdict is not None
     assert verdict.status == EXIT_STUCK
     assert "events/0: records wait, and the acknowledged offset 100 has not moved for 60 s" in verdict.why
+
+
+def test_who_is_no_member_of_the_group_any_more_ends() -> None:
+    """With nothing waiting, too: what it counted last would never be flushed."""
+    world = World()
+    world.run(300)
+    world.is_member = False
+    assert world.run(65) is None
+    verdict = world.run(20)
+    assert verdict is not None
+    assert verdict.status == EXIT_STUCK
+    assert "the group has answered no heartbeat for 60 s, although Kafka answers" in verdict.why
+
+
+def test_while_kafka_is_away_nobody_has_to_be_a_member() -> None:
+    world = World()
+    world.run(100)
+    world.is_member, world.away = False, True
+    assert world.run(600) is None
+    world.away = False
+    assert world.run(50) is None
+    assert world.run(30) is not None
 
 
 def test_an_offset_that_moves_however_slowly_is_progress() -> None:
