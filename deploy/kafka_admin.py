@@ -57,8 +57,37 @@ def _check(topics: Mapping[str, Topic], existing: Mapping[str, int]) -> None:
         if existing[name] != topic.partitions:
             raise Fatal(
                 f"topic {name} has {existing[name]} partitions, the setting HEADRACE_KAFKA_PARTITIONS says "
-                f"{topic.partitions}: set it to {existing[name]}, or make a new topic"
+                f"{topic.partitions}: set it to {existing[name]}, or give the topic more "
+                "(`headrace migrate --grow-partitions`; docs/guarantees.md says when)"
             )
+
+
+def grow_topics(bootstrap: str, wanted: Iterable[Topic], *, timeout: float = 30.0, clock: Clock | None = None) -> None:
+    """Give topics the partitions that they lack, and wait until all are led.
+
+    What is there stays where it is: let it be read first. Raises Fatal when Kafka refuses, or when a topic has more.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    clock, topics = clock or SystemClock(), {topic.name: topic for topic in wanted}
+    admin = AdminClient({"bootstrap.servers": bootstrap, "socket.timeout.ms": 5000, "log_level": 0})
+    deadline = clock.monotonic() + timeout
+    existing = _partitions(admin, bootstrap, topics, deadline, clock)
+    lacking = [
+        NewPartitions(name, topics[name].partitions) for name, n in existing.items() if n < topics[name].partitions
+    ]
+    for name, future in admin.create_partitions(lacking).items() if lacking else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise Fatal(f"Kafka gives topic {name} no more partitions: {error.args[0].str()}") from error
+    while any(existing.get(one.topic, 0) < one.new_total_count for one in lacking):
+        if clock.monotonic() > deadline:
+            raise Retryable(f"the new partitions are not led after {timeout:.0f} s")
+        clock.sleep(0.1)
+        existing = _partitions(admin, bootstrap, topics, deadline, clock)
+    _check(topics, existing)
 
 
 def _partitions(

@@ -45,6 +45,25 @@ def create_all_topics(settings: Settings, clock: Clock, timeout: float = 30.0) -
     )
 
 
+def grow_all_topics(settings: Settings, clock: Clock, timeout: float = 30.0) -> None:
+    """Give the event path's topics the partitions that the settings ask for.
+
+    Users change their partition by it, so nothing may wait that was laid out before. Raises Fatal while records are
+    unread; and what `grow_topics` raises.
+    """
+    from deploy.kafka_admin import grow_topics, lag
+    from deploy.parts import CONSUMED, group_of
+
+    kafka = settings.kafka
+    waiting = sum(lag(kafka.bootstrap, group_of(settings, "events"), CONSUMED["events"]).values())
+    if waiting:
+        raise Fatal(
+            f"{waiting} records wait for the workers. Stop the collectors, let workers with the old "
+            "HEADRACE_KAFKA_PARTITIONS read everything, stop them, and try again"
+        )
+    grow_topics(kafka.bootstrap, topics(kafka.partitions), timeout=timeout, clock=clock)
+
+
 def wait_until_migrated(settings: Settings, clock: Clock, timeout: float = 120.0) -> None:
     """Block until the tables are those of this version. Raises Fatal when nobody migrates within `timeout` seconds."""
 

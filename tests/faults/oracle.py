@@ -178,7 +178,7 @@ class Oracle:
             " GROUP BY tenant, user_id"
         )
         times = ", ".join(f"toFloat64({name}) AS {name}" for name in _TIMES)
-        stored = f"SELECT * REPLACE ({times}) FROM user_state FINAL WHERE {self._mine} AND user_id != ''"
+        stored = f"SELECT * REPLACE ({times}) FROM user_state FINAL WHERE {self._mine} AND user_id != '' AND events > 0"
         columns = f"user_id, {_USER_COLUMNS}"
         return self._except(*(f"SELECT toString(tuple({columns})) AS row FROM ({some})" for some in (recount, stored)))
 

@@ -68,7 +68,8 @@ class Pipeline:
         self.processes: dict[str, HeadraceProcess] = {}
         self.proxies: dict[str, Proxy] = {}
         self._proxied, self._plants = frozenset(proxied), dict(plants or {})
-        self._broker_config, self._more = broker_config, settings
+        self._broker_config, self._more = broker_config, dict(settings)
+        self._kafka = self._house = ""
         self._house_data = warehouse_data or folder / "warehouse"
         names = [f"collector-{n + 1}" for n in range(collectors)] + [f"worker-{n + 1}" for n in range(workers)]
         self._names = [*names, *(["watcher"] if watcher else []), *(["api"] if api else [])]
@@ -187,6 +188,15 @@ class Pipeline:
         """What its next life runs with: plants of tests/faults/defects.py, "" for the product as it is."""
         self.processes[name].through = _through(plant)
 
+    def resettle(self, **settings: str) -> None:
+        """Other settings, for every process from its next life on."""
+        before = to_environment(self.settings)
+        self._more.update(settings)
+        self.settings = self._settings()
+        for process in self.processes.values():
+            own = {key: value for key, value in process.environment.items() if before.get(key) != value}
+            process.environment = {**to_environment(self.settings), **own}
+
     def wait_ready(self, name: str) -> None:
         """Wait until a process answers; AssertionError with its log when it ends instead."""
         process = self.processes[name]
@@ -284,7 +294,8 @@ class Pipeline:
             house = self.proxies["warehouse"].url
         if "collector" in self._proxied:
             self.proxies["collector"] = Proxy("127.0.0.1", self._ports["collector-1"])
-        self.settings = self._settings(kafka, house)
+        self._kafka, self._house = kafka, house
+        self.settings = self._settings()
         self.warehouse = Warehouse(f"http://127.0.0.1:{self._house_port}")
         for name in self._names:
             self._add(name, self._plants.get(name, self._plants.get(name.split("-")[0], "")), {})
@@ -303,16 +314,16 @@ class Pipeline:
         self.processes["warehouse"] = HeadraceProcess(words, environment, self.folder / "warehouse.log", through)
         self.processes["warehouse"].start()
 
-    def _settings(self, kafka: str, house: str) -> Settings:
+    def _settings(self) -> Settings:
         collectors = [f"http://127.0.0.1:{port}" for name, port in self._ports.items() if "collector" in name]
         return load(
             {
                 "HEADRACE_DATA_DIR": str(self.folder),
                 "HEADRACE_DEV_KEYS": "true",
-                "HEADRACE_KAFKA_BOOTSTRAP": kafka,
+                "HEADRACE_KAFKA_BOOTSTRAP": self._kafka,
                 "HEADRACE_KAFKA_REPLICATION": str(self.broker.replication),
                 "HEADRACE_KAFKA_SESSION_TIMEOUT": "3",
-                "HEADRACE_WAREHOUSE_URL": house,
+                "HEADRACE_WAREHOUSE_URL": self._house,
                 "HEADRACE_WATCHER_COLLECTORS": ",".join(collectors),
                 "HEADRACE_WATCHER_CHURN_SECONDS": "3600",
                 "HEADRACE_WATCHER_OPERATOR_TENANT": "operator",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.doors import eventually
 from tests.faults.disks import Disk, small_disk
 from tests.faults.oracle import Oracle
 from tests.faults.pipeline import Pipeline
@@ -93,6 +94,51 @@ def test_disk_full_for_kafka(
         lost=found.lost,
         doubled=found.doubled,
     )
+
+
+@pytest.mark.durable
+@pytest.mark.sizes(
+    short=Size(events=4_000, rate=600, seconds=2), full=Size(events=200_000, rate=1_000, times=3, seconds=30)
+)
+def test_disk_full_for_the_spool(
+    size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
+) -> None:
+    """Kafka is away, and the disk that stands in for it fills up: clients are refused, and nothing else happens."""
+    traffic = Traffic(seed=303, rate=size.rate)
+    spool = {"COLLECTOR_SPOOL_DIR": str(tmp_path / "spool"), "COLLECTOR_GATEWAY_AWAY_SECONDS": "1"}
+    spooled = 0
+    with (
+        small_disk(tmp_path / "spool", 64) as disk,
+        Pipeline(tmp_path, faults_kind, plants=plants, WORKER_STALL_SECONDS="30", **spool) as pipeline,
+    ):
+        with pipeline.client(traffic, size.events) as client:
+            for number in range(size.times):
+                client.wait_for((number + 0.2) / size.times)
+                pipeline.broker.stop()
+                spooled += eventually(lambda: _spooled(disk), lambda found: found > 10_000, within=60)
+                _without_space(pipeline, disk, size.seconds)
+                refused = client.answers.statuses["503"]
+                pipeline.broker.start()
+        answers = client.join()
+        drained = pipeline.wait_drained(DRAIN_SECONDS, supervise=True)
+        found = Oracle(pipeline.warehouse).check(traffic, answers)
+        eventually(lambda: _spooled(disk), lambda left: left < 10_000, within=60)
+    assert refused, "the disk was never full for the spool"
+    record(
+        full_seconds=size.seconds,
+        times=size.times,
+        refused_requests=answers.statuses["503"],
+        spooled_bytes=spooled,
+        drained_seconds=round(drained, 1),
+        events=found.stored,
+        lost=found.lost,
+        doubled=found.doubled,
+    )
+
+
+def _spooled(disk: Disk) -> int:
+    """Bytes of the spool's files."""
+    return sum(file.stat().st_size for file in disk.path.rglob("*") if file.is_file() and file.name != "filler")
 
 
 def _supervise_broker(pipeline: Pipeline, disk: Disk, seconds: float) -> int:
