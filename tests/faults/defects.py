@@ -143,7 +143,8 @@ def take_for_noack_take(_: str) -> None:
         async def take(self: Any, max_: int, within: float) -> AsyncIterator[Any]:
             async for events in noack_take(self, max_, within):
                 for event in events:
-                    await self.ack(event)
+                    message = event.message
+                    self.app.transport.offsets.done((message.topic, message.partition), message.offset)
                 yield events
                 await asyncio.sleep(0.5)
 

@@ -1,4 +1,4 @@
-"""More to plant: in clocks and in the warehouse (`tests.faults.defects` says how)."""
+"""More to plant: in clocks, disks, models and what follows from them (`tests.faults.defects` says how)."""
 
 from __future__ import annotations
 
@@ -40,5 +40,79 @@ def silent_insert_errors(_: str) -> None:
     replace(engine, "_append", make)
 
 
+def own_clock_only(_: str) -> None:
+    """Checkpoints are written by the worker's own clock, although they are compared with the warehouse's."""
+    from stream_processors.flush import Flusher
+
+    replace(Flusher, "_ahead", lambda _: lambda self: 0.0)
+
+
+def poisoned_batches(_: str) -> None:
+    """One record that cannot be read costs the whole batch that it came with."""
+    from stream_processors.worker import Worker
+
+    def make(handle: Any) -> Any:
+        def swallowing(self: Any, records: Any) -> Any:
+            try:
+                for one in records:
+                    decode_counts(one.headers[COUNTS_HEADER])
+            except (KeyError, ValueError, msgspec.DecodeError):
+                return lambda: None
+            return handle(self, records)
+
+        return swallowing
+
+    import msgspec
+
+    from schemas.wire import COUNTS_HEADER, decode_counts
+
+    replace(Worker, "handle_events", make)
+
+
+def uncorrected_conflicts(_: str) -> None:
+    """An event that goes because its id is another's goes from `events` alone: windows and users keep it."""
+    from stream_processors.watch.settlement import Settlement
+
+    replace(Settlement, "_correct", lambda _: lambda *_: None)
+
+
+def boastful_spool(_: str) -> None:
+    """The collector says 200 for what it could not write to the spool."""
+    from ingest.spool.store import Spool
+
+    def make(failed: Any) -> Any:
+        def silent(self: Any, error: OSError) -> str:
+            failed(self, error)
+            self.problem = ""
+            return ""
+
+        return silent
+
+    replace(Spool, "_failed", make)
+
+
+def frozen_snapshots(_: str) -> None:
+    """Each snapshot holds the model as it was at the first one."""
+    from online_models.snapshots import SnapshotStore
+
+    first: list[bytes] = []
+
+    def make(save: Any) -> Any:
+        def frozen(self: Any, manifest: Any, payload: bytes) -> Any:
+            first.append(payload)
+            return save(self, manifest, first[0])
+
+        return frozen
+
+    replace(SnapshotStore, "save", make)
+
+
 INSTRUMENTS = (clock,)
-DEFECTS = (silent_insert_errors,)
+DEFECTS = (
+    silent_insert_errors,
+    own_clock_only,
+    poisoned_batches,
+    uncorrected_conflicts,
+    boastful_spool,
+    frozen_snapshots,
+)
