@@ -86,7 +86,7 @@ def run_watcher(settings: Settings) -> None:
         *conflicts.background(),
     ]
     try:
-        run_app("watch", settings.worker, routes, background, clock, metrics, stopping)
+        run_app("watch", settings.worker, routes, background, clock, metrics, stopping=stopping)
     finally:
         notifier.close()
         publisher.close()

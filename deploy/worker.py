@@ -69,8 +69,13 @@ def run_worker(settings: Settings) -> None:
         holds=lease.holds,
     )
     worker = Worker(settings.worker, {name: pack.roles for name, pack in shipped_packs().items()}, ports, metrics)
-    try:
-        guard = Guard(outage, lease, lag)
-        run_app("events", settings.worker, worker.routes(), worker.background(), clock, metrics, guard=guard)
-    finally:
-        worker.flush(everything=True)
+    run_app(
+        "events",
+        settings.worker,
+        worker.routes(),
+        worker.background(),
+        clock,
+        metrics,
+        guard=Guard(outage, lease, lag),
+        leave=lambda: worker.flush(everything=True),
+    )

@@ -55,12 +55,15 @@ def run_app(
     background: Sequence[Background],
     clock: Clock,
     metrics: WorkerMetrics,
+    *,
     stopping: threading.Event | None = None,
     guard: Guard | None = None,
+    leave: Callable[[], None] = lambda: None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then leave; `name` is the consumer group's suffix.
 
-    `stopping` is set as soon as the signal came, for work that takes long. `guard`: what the watchdog goes by.
+    `stopping` is set as soon as the signal came, for work that takes long. `guard`: what the watchdog goes by. `leave`
+    is called when nothing more is taken, while the partitions are ours still: the next owner comes after it.
     """
     guard = guard or Guard(Outage(clock), Lease(clock, settings.session_timeout))
     app = _build_app(name, settings, guard.lease)
@@ -71,6 +74,7 @@ def run_app(
     for work in background:
         _add_background(app, work)
 
+    _call_before_leaving(app, leave)
     _follow_assignment(app, routes, progress, guard.lease)
     watch(Watchdog(progress, guard, clock, settings.stall_seconds), clock, _end_process)
     _tune_garbage_collection()
@@ -101,6 +105,16 @@ def _tell_stop(app: faust.App, stopping: threading.Event, clock: Clock) -> Calla
             threading.Thread(target=end_late, name="stop", daemon=True).start()
 
     return tell_stop
+
+
+def _call_before_leaving(app: faust.App, leave: Callable[[], None]) -> None:
+    async def call(_: faust.App, **__: Any) -> None:
+        try:
+            await asyncio.to_thread(leave)
+        except Exception:
+            log.exception("what was to be done before leaving failed; the next owner does it")
+
+    app.on_before_shutdown.connect(call, weak=False)
 
 
 def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: Progress, lease: Lease) -> None:

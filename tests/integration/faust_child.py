@@ -2,7 +2,8 @@
 
 `python -m tests.integration.faust_child WHAT KAFKA TOPIC FILE`: each record that reaches the handler (`hold`) or is
 stored (`store`) becomes a line of FILE. The record `boom` sets off the failure. Two plant what Faust has been seen to
-do: `never acknowledges` stores and commits nothing, `never fetches` is assigned its partition and takes no record.
+do: `never acknowledges` stores and commits nothing, `never fetches` is assigned its partition and takes no record. When
+it leaves, `leaves` writes whether the group still counts it as a member: `member` or `gone`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.kafka_admin import stable_groups
 from deploy.kafka_lag import KafkaLag
 from schemas.clock import SystemClock
 from stream_processors import faust_app
@@ -52,7 +54,7 @@ class Handler:
         if bomb and self._what == "timer fails":
             threading.Event().wait()
         if self._what == "hold":
-            self._note(records)
+            self.note(record.value for record in records)
         return lambda: self._store(records, bomb)
 
     def tick(self) -> None:
@@ -64,11 +66,11 @@ class Handler:
             threading.Event().wait()
         if bomb and self._what == "store fails":
             raise RuntimeError("not foreseen")
-        self._note(records)
+        self.note(record.value for record in records)
 
-    def _note(self, records: Sequence[Record]) -> None:
+    def note(self, values: Iterable[bytes]) -> None:
         with self._lock, self._path.open("ab") as file:
-            file.write(b"".join(record.value + b"\n" for record in records))
+            file.write(b"".join(value + b"\n" for value in values))
             file.flush()
             os.fsync(file.fileno())
 
@@ -86,7 +88,13 @@ def main() -> None:
     guard = Guard(Outage(clock), Lease(clock, 2.0), KafkaLag(kafka, f"{topic}-events", [topic], clock))
     _plant(what)
     faust_app.STOP_SECONDS = 2.0
-    run_app("events", settings, (route,), (timer,), clock, WorkerMetrics("events"), guard=guard)
+
+    def leave() -> None:
+        if what == "leaves":
+            group = f"{topic}-events"
+            handler.note([b"member" if group in stable_groups(kafka, [group]) else b"gone"])
+
+    run_app("events", settings, (route,), (timer,), clock, WorkerMetrics("events"), guard=guard, leave=leave)
 
 
 def _plant(what: str) -> None:

@@ -145,6 +145,16 @@ def test_a_store_that_waits_for_ever_holds_up_no_stop_and_acknowledges_nothing(c
     assert child.acknowledged() == 0
 
 
+def test_what_is_done_on_leaving_is_done_while_the_partitions_are_ours(child: Child) -> None:
+    """A flush after it could stand above what the next owner writes."""
+    child.send(b"one")
+    child.start("leaves")
+    eventually(child.acknowledged, lambda offset: offset == 1)
+    child.terminate()
+    assert child.wait() == 0, child.log
+    assert child.seen() == [b"one", b"member"]
+
+
 @pytest.mark.parametrize("what", ["never acknowledges", "never fetches"])
 def test_a_worker_whose_offset_stands_still_ends_itself_and_the_next_one_goes_on(child: Child, what: str) -> None:
     child.send(b"one", b"two")
