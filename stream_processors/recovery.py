@@ -267,14 +267,14 @@ class Recovery:
     def _load_windows(self, windows: Windows, mine: str, since: float) -> None:
         now = self._clock.now()
         oldest = windows.oldest_hot(now)
-        for cell in self._hot_cells(f"{mine} AND timestamp >= toDateTime({oldest}, 'UTC')"):
+        for cell in self._hot_cells(f"{mine} AND timestamp >= {moment(oldest)}"):
             windows.restore(*cell)
         stale = self._warehouse.query(
             "SELECT DISTINCT toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
             f" WHERE {mine} AND inserted_at >= {moment(since)}"
-            f" AND timestamp < toDateTime({oldest}, 'UTC')"
+            f" AND timestamp < {moment(oldest)}"
         )
-        windows.mark_stale((int(row["minute_at"]) for row in stale), now)
+        windows.mark_stale((int(row["minute_at"]) for row in stale), now, since)
 
     def _hot_cells(self, where: str) -> Iterator[HotCell]:
         rows = self._warehouse.query(
@@ -309,8 +309,8 @@ _STATE_COLUMNS = """tenant, user_id, toFloat64(first_seen) AS first_seen, toFloa
 def _minutes_are(minutes: Sequence[int]) -> str:
     """The condition on `minute_at`; by `timestamp` too, which has the index."""
     return (
-        f"minute_at IN ({','.join(map(str, minutes))}) AND timestamp >= toDateTime({min(minutes)}, 'UTC')"
-        f" AND timestamp < toDateTime({max(minutes) + 60}, 'UTC')"
+        f"minute_at IN ({','.join(map(str, minutes))}) AND timestamp >= {moment(min(minutes))}"
+        f" AND timestamp < {moment(max(minutes) + 60)}"
     )
 
 

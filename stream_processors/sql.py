@@ -21,7 +21,11 @@ def text(value: str) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A DateTime64(3) literal in UTC."""
+    """A DateTime64(3) literal in UTC: to compare a DateTime64 column with.
+
+    Never with a DateTime: `<` passes over parts whose first row lies in the last second before such a time, `>` over
+    those whose last one lies in the second after it (ClickHouse 26.9), and rows are missing until the part is merged.
+    """
     return f"toDateTime64({seconds:.3f}, 3, 'UTC')"
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from schemas.errors import ConfigError
+from stream_processors.sql import moment
 
 Source = Literal["events", "kafka"]
 
@@ -44,7 +45,7 @@ class Span:
 
     def condition(self, column: str) -> str:
         """The SQL condition that a DateTime or DateTime64 column lies in the span."""
-        return f"({column} >= toDateTime({self.start}, 'UTC') AND {column} < toDateTime({self.end}, 'UTC'))"
+        return f"({column} >= {moment(self.start)} AND {column} < {moment(self.end)})"
 
 
 @dataclass(frozen=True)

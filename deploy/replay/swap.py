@@ -21,7 +21,7 @@ from deploy.replay.shadow import Shadow, databases
 from schemas.errors import Permanent
 from sinks.warehouse import Warehouse
 from stream_processors.checkpoints import SWAP
-from stream_processors.sql import text
+from stream_processors.sql import moment, text
 
 PLAN: Final = "swap_plan"
 STREAMED: Final = ("windows", "user_state")
@@ -93,7 +93,7 @@ class Swap:
         if table not in _LATER:
             return ""
         live, made = f"{self._live.database}.{table}", f"{self._shadow.database}.{table}"
-        since = f"{_LATER[table]} >= toDateTime({int(self._since) - _BEFORE_SECONDS}, 'UTC')"
+        since = f"{_LATER[table]} >= {moment(int(self._since) - _BEFORE_SECONDS)}"
         return (
             f"INSERT INTO {live} SELECT * FROM {made} FINAL WHERE NOT {in_span(table, self._request.span)} AND {since}"
         )

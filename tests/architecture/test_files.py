@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.settings import CONFIG, PREFIX, describe
-from tests.architecture.tree import ROOT, modules, texts
+from tests.architecture.tree import PACKAGES, ROOT, modules, texts
 
 CODE = (".py", ".ts", ".tsx", ".mjs", ".css", ".sql", ".sh", "Makefile", "Dockerfile", ".ci/run")
 MOST_LINES = 400
@@ -83,3 +83,10 @@ def test_no_text_names_a_setting_that_does_not_exist() -> None:
         if not path.startswith("tests/") and (names := set(VARIABLE.findall(text)) - known)
     }
     assert wrong == {}
+
+
+def test_no_time_is_compared_with_a_datetime() -> None:
+    """`timestamp < toDateTime(…)` loses rows (`stream_processors.sql.moment`); toDateTime64 does not."""
+    found = re.compile(r"[<>]=?\s*(?:toDateTime|now|parseDateTime\w*BestEffort|fromUnixTimestamp)\(")
+    assert found.search("timestamp < toDateTime(60, 'UTC')")
+    assert [path for path, text in texts(".py", ".sql") if path.startswith(PACKAGES) and found.search(text)] == []

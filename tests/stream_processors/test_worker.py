@@ -12,6 +12,7 @@ import pytest
 from schemas.clock import ManualClock
 from schemas.errors import Retryable
 from schemas.wire import ChunkCount, LedgerLine, RejectedLine, decode_events, encode_counts, encode_lines
+from stream_processors import recovery
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Record
 from stream_processors.settings import ProcessorSettings
@@ -122,6 +123,42 @@ def test_window_cells_are_bounded_and_what_is_let_go_is_recomputed() -> None:
     assert len(windows.take_changed(clock.now())) == 40
     assert len(windows) <= 10
     assert windows.add("demo", events, clock.now()) == {int(NOW) // 60 * 60 - 60 * n for n in range(1, 4)}
+
+
+@pytest.mark.parametrize("second", [0.0, 59.3, 59.999])
+def test_an_event_in_the_last_second_of_a_late_minute_is_counted(warehouse: ChdbWarehouse, second: float) -> None:
+    """Compared with a DateTime, the engine passes over a part that begins in that second."""
+    clock, minute = ManualClock(NOW), NOW - 26 * 3600
+    lines = [random_event(random.Random(n), n) | {"slot": 0, "event_type": "user_purchased"} for n in range(2)]
+    lines[0] |= {"timestamp": minute + second, "received_at": NOW}
+    lines[1] |= {"timestamp": NOW - 5, "received_at": NOW}
+    worker = make_worker(warehouse, clock=clock, partitions=1)
+    run(worker, [record(lines, 0, 0, 1)])
+    settle(worker, clock)
+    rows = warehouse.query("SELECT toUnixTimestamp(minute) AS at, sum(events) AS n FROM windows FINAL GROUP BY at")
+    assert {int(row["at"]): int(row["n"]) for row in rows} == {int(minute): 1, int(NOW) - 60: 1}
+    again = make_worker(warehouse, clock=clock, partitions=1)
+    again.assign([0])
+    assert minute in again.processor.states[0].windows._stale, "a new owner looks at it again"
+
+
+def test_no_checkpoint_passes_a_minute_that_its_owner_had_no_time_to_recompute(
+    warehouse: ChdbWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One owner stores a late event, the next one only begins, the third one still has to count it."""
+    monkeypatch.setattr(recovery, "OVERLAP_SECONDS", 0.0)
+    clock = ManualClock(time.time())
+    line = random_event(random.Random(1), 1) | {"slot": 0, "event_type": "user_purchased"}
+    line |= {"timestamp": round(clock.now() - 26 * 3600, 3), "received_at": round(clock.now(), 3)}
+    run(make_worker(warehouse, clock=clock, partitions=1), [record([line], 0, 0, 1)])
+    for _ in range(2):
+        owner = make_worker(warehouse, clock=clock, partitions=1)
+        time.sleep(0.01)
+        clock.advance(0.01)
+        owner.assign([0])
+        owner.flush(everything=True)
+    settle(owner, clock)
+    assert warehouse.query("SELECT sum(events) AS n FROM windows FINAL") == [{"n": 1}]
 
 
 @pytest.mark.parametrize("role", sorted(FLAGS))
