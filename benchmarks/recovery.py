@@ -91,9 +91,19 @@ def connected(url: str) -> Warehouse:
 
 
 def rss() -> float:
-    """This process's memory, MiB."""
+    """This process's own memory, MiB: without pages of files, which the kernel takes back when it needs them."""
     gc.collect()
-    return psutil.Process().memory_info().rss / MIB
+    return rss_now()
+
+
+def rss_now() -> float:
+    found = psutil.Process().memory_info()
+    return (found.rss - getattr(found, "shared", 0)) / MIB
+
+
+def files() -> float:
+    """Pages of files that this process holds at the moment, MiB."""
+    return getattr(psutil.Process().memory_info(), "shared", 0) / MIB
 
 
 @contextmanager
@@ -106,10 +116,10 @@ def timed(name: str, into: dict[str, float]) -> Iterator[None]:
 def measure_load(url: str) -> None:
     """All partitions at once, as a worker does when it is assigned them."""
     found, parts = recovery(connected(url)), dict[str, float]()
-    before = rss()
+    before, files_before = rss(), files()
     with timed("all", parts):
         states = found.load(range(PARTITIONS))
-    peak = psutil.Process().memory_info().rss / MIB
+    peak = rss_now()
     ids = sum(len(state.ids) for state in states.values())
     grown = rss() - before
     with timed("ids alone", parts):
@@ -118,7 +128,8 @@ def measure_load(url: str) -> None:
     print(
         f"load: {ids:,} ids in {PARTITIONS} partitions ready in {parts['all']:.1f} s"
         f" ({ids / parts['all'] / 1e6:.1f} million a second), of it ids alone {parts['ids alone']:.1f} s;"
-        f" memory +{grown:,.0f} MiB, {grown / ids * 1e6:.1f} MiB a million ids; largest +{peak - before:,.0f} MiB"
+        f" memory +{grown:,.0f} MiB, {grown / ids * 1e6:.1f} MiB a million ids; largest +{peak - before:,.0f} MiB;"
+        f" pages of files +{files() - files_before:,.0f} MiB"
     )
 
 

@@ -19,6 +19,12 @@ _MOST = 300
 """Points that a line is put through: their pairs are looked at."""
 
 
+def held_bytes(pid: int) -> int:
+    """Resident memory of a process without pages of files, where the system tells these apart."""
+    found = psutil.Process(pid).memory_info()
+    return int(found.rss - getattr(found, "shared", 0))
+
+
 def slope(series: Series) -> float:
     """Of the line through the points, per second: the median of the slopes of all pairs (Theil and Sen)."""
     step = max(1, len(series) // _MOST)
@@ -45,7 +51,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Watch:
-    """Samples the resident memory of every process of a pipeline, the broker's too, the lag and the freshness.
+    """Samples the memory of every process of a pipeline, the broker's too, the lag and the freshness. Memory is what
+    only the process can give back: not pages of files, which the kernel takes when it needs them.
 
     `memory`: bytes by name of the process; `lag`: records; `behind`: seconds. A context manager; its thread only looks.
     """
@@ -84,7 +91,7 @@ class Watch:
     def _look(self) -> None:
         at = time.monotonic() - self._began
         for name, pid in self._pids().items():
-            self.memory.setdefault(name, []).append((at, float(psutil.Process(pid).memory_info().rss)))
+            self.memory.setdefault(name, []).append((at, float(held_bytes(pid))))
         self.behind.append((at, self._pipeline.behind()))
         self.lag.append((at, float(self._pipeline.lag())))
 

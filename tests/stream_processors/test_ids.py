@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.wire import id_hash
-from stream_processors.ids import Fingerprints, IdIndex
+from stream_processors import ids
+from stream_processors.ids import IN_FILES, Fingerprints, IdIndex
 from stream_processors.sql import groups, text_list
 
 
@@ -38,6 +39,27 @@ def test_fingerprints_contain_exactly_what_was_added(parts: list[list[int]], pro
     known = {value for part in parts for value in part}
     asked = np.array(probes + sorted(known), dtype=np.uint64)
     assert prints.contains(asked).tolist() == [int(value) in known for value in asked]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_long_runs_lie_in_files_and_stay_in_memory_when_the_disk_is_full(
+    full: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_space(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if full:
+        monkeypatch.setattr(ids.tempfile, "TemporaryFile", no_space)
+    rng, known, prints = np.random.default_rng(1), [], Fingerprints()
+    for size in (IN_FILES, 10, IN_FILES, IN_FILES // 2):
+        known.append(rng.integers(0, 2**63, size, dtype=np.uint64) * 2)
+        prints.add(known[-1])
+    asked = np.concatenate(known)
+    assert prints.contains(asked).all()
+    assert not prints.contains(asked + 1).any()
+    assert len(prints) == len(asked)
+    assert any(isinstance(run, np.memmap) for run in prints._runs) is not full
+    assert ("stay in memory" in caplog.text) is full
 
 
 def test_a_stored_id_is_asked_for_and_then_known() -> None:
