@@ -14,11 +14,13 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -162,6 +164,7 @@ def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.Ap
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
+        datadir=Path(tempfile.gettempdir()) / f"{settings.group}-{name}-data",  # made, though nothing is kept there
         agent_supervisor=mode.CrashingSupervisor,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=2 * 1024 * 1024,

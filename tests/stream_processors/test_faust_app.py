@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import aiokafka
@@ -33,6 +35,11 @@ async def test_a_broker_holds_no_fetch_open_for_longer_than_we_want(monkeypatch:
     finally:
         await fixed.stop()
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in inspect.getsource(aiokafka.AIOKafkaConsumer.start)
+
+
+def test_nothing_is_left_in_the_folder_that_it_is_started_in() -> None:
+    app = _build_app("events", ProcessorSettings(kafka="127.0.0.1:9092"), Lease(ManualClock(), 30))
+    assert Path(tempfile.gettempdir()) in app.conf.datadir.parents
 
 
 def test_the_app_uses_our_consumer() -> None:
