@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "migrate": "Bring the warehouse's tables and Kafka's topics to this version.",
     "backfill": "Send history from files.",
     "dead-letters": "List, inspect, mend and replay what was rejected.",
+    "suppress": "Say whose events are not to be kept.",
     "replay": "Build windows, predictions and anomalies again from the events, compare, and swap them in.",
     "keys": "Create, list and revoke keys.",
     "taxonomy": "Show, check and export the event types.",

@@ -15,6 +15,7 @@ from schemas.clock import SystemClock, random_u32
 from schemas.taxonomy import shipped_packs
 from schemas.wire import LedgerLine, RejectedLine
 from sinks.floods import FloodBook
+from sinks.suppressions import SuppressionBook
 from sinks.warehouse import Warehouse
 from sinks.writer import EventBatch, EventSink
 from stream_processors.faust_app import run_app
@@ -67,6 +68,7 @@ def run_worker(settings: Settings) -> None:
         clock=clock,
         guards=make_guards(settings, book, until),
         holds=lease.holds,
+        suppressions=SuppressionBook(NotedWarehouse(settings.warehouse, outage)),
     )
     worker = Worker(settings.worker, {name: pack.roles for name, pack in shipped_packs().items()}, ports, metrics)
     run_app(

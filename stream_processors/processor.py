@@ -17,6 +17,7 @@ from stream_processors.path import PATH, Step, update_users
 from stream_processors.ports import Record
 from stream_processors.recovery import Recovery
 from stream_processors.state import PartitionState
+from stream_processors.suppression import Suppression
 from stream_processors.users import UserKey
 
 T = TypeVar("T")
@@ -32,9 +33,19 @@ class Processor:
     when all that it counts is stored, so what is flushed never says more than what is durable.
     """
 
-    def __init__(self, recovery: Recovery, clock: Clock, path: Sequence[Step] = PATH) -> None:
-        """`path`: the steps, in order; a shorter one is for comparisons of the same job (`benchmarks/`)."""
+    def __init__(
+        self,
+        recovery: Recovery,
+        clock: Clock,
+        path: Sequence[Step] = PATH,
+        suppression: Suppression | None = None,
+    ) -> None:
+        """`path`: the steps, in order; a shorter one is for comparisons of the same job (`benchmarks/`).
+
+        `suppression`: whose events are dropped before it; nobody's when not given.
+        """
         self.path = path
+        self._suppression = suppression or Suppression(None, clock)
         self._recovery = recovery
         self._clock = clock
         self._gate = threading.Lock()
@@ -51,6 +62,7 @@ class Processor:
         """
         batch = decode_batch(records)
         check_layout(batch.chunks, self._recovery.partitions)
+        self._suppression.drop(batch)
         return self.run(batch)
 
     def run(self, batch: Batch) -> Batch:

@@ -39,6 +39,7 @@ from stream_processors.recovery import Recovery
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
 from stream_processors.sql import Roles
+from stream_processors.suppression import Suppression, SuppressionPort
 
 log = logging.getLogger("headrace.worker")
 T = TypeVar("T")
@@ -51,7 +52,8 @@ class WorkerPorts:
     """What a worker is wired to. `flush_warehouse` is used from another thread than `warehouse`.
 
     `guards` stop it at a flood of bad messages; without them all become dead letters. `holds`: whether the partitions
-    are ours for sure (`stream_processors.lease`); while not, nothing is flushed.
+    are ours for sure (`stream_processors.lease`); while not, nothing is flushed. `suppressions`: whose events are
+    dropped; nobody's when not given.
     """
 
     warehouse: WarehousePort
@@ -62,6 +64,7 @@ class WorkerPorts:
     clock: Clock
     guards: Guards | None = None
     holds: Callable[[], bool] = lambda: True
+    suppressions: SuppressionPort | None = None
 
 
 class Worker:
@@ -73,7 +76,9 @@ class Worker:
         self._settings = settings
         self._ports = ports
         self._metrics = metrics
-        self.processor = Processor(self._recovery(settings, roles, ports.warehouse, ports.clock), ports.clock)
+        recovery = self._recovery(settings, roles, ports.warehouse, ports.clock)
+        suppression = Suppression(ports.suppressions, ports.clock)
+        self.processor = Processor(recovery, ports.clock, suppression=suppression)
         self._flusher = Flusher(
             self.processor,
             self._recovery(settings, roles, ports.flush_warehouse, ports.clock),
@@ -215,12 +220,13 @@ class Worker:
                 wait = min(wait * 2, 5.0)
 
     def _count(self, batch: Batch) -> None:
-        stages = {"duplicate": 0, "late": 0, "accepted": 0}
+        stages = {"duplicate": 0, "late": 0, "accepted": 0, "suppressed": 0}
         for line in batch.ledger:
             stages[line.stage] += line.n
         self._metrics.events("stored", sum(len(chunk.fresh or ()) for chunk in batch.chunks))
         self._metrics.events("duplicate", stages["duplicate"])
         self._metrics.events("late", stages["late"])
+        self._metrics.events("suppressed", stages["suppressed"])
         self._metrics.events("poison", len(batch.poison))
 
     @staticmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from schemas import topics
 from schemas.clock import Clock
 from schemas.errors import Retryable
 from schemas.wire import COUNTS_HEADER, decode_counts
+from sinks.suppressions import Spans, SuppressionBook
 from sinks.warehouse import Warehouse
 from sinks.writer import EventSink
 from stream_processors.metrics import WorkerMetrics
@@ -44,11 +46,26 @@ class _Nowhere:
         return
 
 
+class _ReadOnce:
+    """Whose events the live workers dropped, as it stands when the replay begins."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _spans(self) -> Spans:
+        return SuppressionBook(Warehouse(self._settings.warehouse)).spans()
+
+    def spans(self) -> Spans:
+        return self._spans
+
+
 class KafkaReplay:
     """One replay. `run` blocks; `tell(done, total)` hears records."""
 
     def __init__(self, settings: Settings, shadow: Warehouse, roles: Mapping[str, Roles], clock: Clock) -> None:
         self._settings, self._shadow, self._roles, self._clock = settings, shadow, roles, clock
+        self._suppressions = _ReadOnce(settings)
         self._workers: dict[int, tuple[Worker, VirtualClock]] = {}
 
     def run(self, span: Span, tell: Callable[[int, int], None]) -> None:
@@ -109,7 +126,7 @@ class KafkaReplay:
     def _new_worker(self, partition: int) -> tuple[Worker, VirtualClock]:
         clock = VirtualClock(0.0)
         sink = WorkerSink(EventSink(self._shadow, self._clock, random.Random(0), self._settings.writer))
-        ports = WorkerPorts(self._shadow, self._shadow, sink, sink, _Nowhere(), clock)
+        ports = WorkerPorts(self._shadow, self._shadow, sink, sink, _Nowhere(), clock, suppressions=self._suppressions)
         worker = Worker(self._settings.worker, self._roles, ports, WorkerMetrics("replay"))
         self._workers[partition] = worker, clock
         return worker, clock

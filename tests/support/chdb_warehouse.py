@@ -36,7 +36,9 @@ class ChdbWarehouse:
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows; DateTime columns as Unix seconds, as the real client gives them."""
-        lines = self.query_bytes(sql, "JSONCompactEachRowWithNamesAndTypes").splitlines()
+        self._chdb.query(f"USE {self.database}")
+        answer = self._chdb.query(sql, "JSONCompactEachRowWithNamesAndTypes", params=dict(params or {}))
+        lines = bytes(answer.bytes()).splitlines()
         if not lines:
             return []
         names, types, *rows = (json.loads(line) for line in lines)
