@@ -28,7 +28,7 @@ import mode
 
 from schemas.clock import Clock
 from schemas.flood import Flood
-from stream_processors.faust_consumer import Transport
+from stream_processors.faust_consumer import SETTLE_SECONDS, Transport
 from stream_processors.intake import cut
 from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
@@ -77,6 +77,7 @@ def run_app(
         _add_background(app, work)
 
     _call_before_leaving(app, leave)
+    app.transport.settle = partial(_settle, progress, clock)
     _follow_assignment(app, routes, progress, guard.lease)
     watch(Watchdog(progress, guard, clock, settings.stall_seconds), clock, _end_process)
     _tune_garbage_collection()
@@ -117,6 +118,13 @@ def _call_before_leaving(app: faust.App, leave: Callable[[], None]) -> None:
             log.exception("what was to be done before leaving failed; the next owner does it")
 
     app.on_before_shutdown.connect(call, weak=False)
+
+
+async def _settle(progress: Progress, clock: Clock) -> None:
+    progress.owned = frozenset()
+    deadline = clock.monotonic() + SETTLE_SECONDS
+    while progress.began and clock.monotonic() < deadline:  # noqa: ASYNC110 - rare, and batches end in many places
+        await asyncio.sleep(0.01)
 
 
 def _follow_assignment(app: faust.App, routes: Sequence[Route], progress: Progress, lease: Lease) -> None:
@@ -194,7 +202,7 @@ def _add_agent(app: faust.App, route: Route, progress: Progress, clock: Clock, m
     topic = app.topic(route.topic, key_serializer="raw", value_serializer="raw")
 
     async def acknowledge(stream: Any, events: Sequence[Any], batch: int) -> None:
-        for event in progress.mine(events):
+        for event in events:
             await stream.ack(event)
             app.transport.offsets.done(place_of(event.message), event.message.offset)
         progress.began.pop((route.topic, batch), None)

@@ -4,6 +4,7 @@ Beside `faust_app` the only module that knows Faust. What is changed, and why:
 
 - Offsets are ours (`stream_processors.offsets`). Faust's stream acknowledges what it skips in a rebalance, its consumer
   takes gaps for done and drops records below an offset that may be of an earlier assignment.
+- Before partitions go, what is worked on is stored and acknowledged; Faust would have it done again.
 - Where nothing was acknowledged yet, Faust goes on at the position where an earlier assignment stood; we begin anew.
 - No more is fetched than memory is set aside for (`stream_processors.intake`), and no fetch stays open for long.
 - Every heartbeat that is answered renews the lease (`stream_processors.lease`).
@@ -12,8 +13,9 @@ Beside `faust_app` the only module that knows Faust. What is changed, and why:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 from weakref import WeakSet
 
@@ -33,6 +35,10 @@ through and at the end, and events would wait for that."""
 
 FULL_SECONDS = 0.02
 """How long to wait for records to be acknowledged before it is looked again whether more may be fetched."""
+
+
+SETTLE_SECONDS = 5.0
+"""How long partitions that are taken away are kept for what is worked on; after it the next owner works on it again."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -97,7 +103,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             self._offsets.begin(_place(tp), offset or begin[tp])
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        """Whatever is said to be done of them from now on is not acknowledged by us."""
+        """Acknowledge what is worked on, so that the next owner does not get it again; after that nothing more."""
+        await self.transport.settle()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.commit(), SETTLE_SECONDS)
         self._offsets.forget(revoked)
         await super().on_partitions_revoked(revoked)
 
@@ -128,6 +137,8 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
     Consumer = Consumer
     lease: Lease
+    settle: Callable[[], Awaitable[None]]
+    """Hand out nothing more, and wait for what is worked on (`SETTLE_SECONDS` at most)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

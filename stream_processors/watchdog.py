@@ -64,8 +64,8 @@ class Progress:
     assigning: int = 0
 
     def mine(self, events: Sequence[Any]) -> list[Any]:
-        """The events that are ours. Others stood in a buffer when their partition was taken away: they are neither
-        handled nor acknowledged here, the new owner gets them."""
+        """The events that are ours. Others stood in a buffer when their partition was taken away: they are not handled
+        here, the new owner gets them."""
         owned = self.owned
         return [event for event in events if owned is None or place_of(event.message) in owned]
 

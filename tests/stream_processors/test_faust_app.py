@@ -61,6 +61,7 @@ class _Fetched(Consumer):
         )
         self.committed, self.batches, self.sought = committed, batches or [], list[dict[Any, int]]()
         self.flow_active = True
+        self.acknowledged: dict[Any, int] = {}
 
     def _new_consumer_thread(self) -> Any:
         return mode.Service()
@@ -85,6 +86,10 @@ class _Fetched(Consumer):
 
     def highwater(self, tp: Any) -> int:
         return 100
+
+    async def _commit_offsets(self, offsets: Any, start_new_transaction: bool = True) -> bool:
+        self.acknowledged.update(offsets)
+        return True
 
     async def offsets(self) -> list[int]:
         return [message.offset async for _, message in self.getmany(1.0)]
@@ -145,4 +150,20 @@ async def test_what_becomes_done_after_a_partition_went_is_not_acknowledged() ->
     assert await consumer.offsets() == [7]
     consumer.transport.offsets.forget(PLACES)
     consumer.transport.offsets.done(PLACES[0], 7)
+    assert not consumer._filter_committable_offsets(PLACES)
+
+
+async def test_before_partitions_go_what_is_worked_on_is_acknowledged() -> None:
+    """Faust would have the next owner do it again: a third of all chunks, when workers came and went."""
+    consumer = _Fetched({PLACES[0]: 7}, [[(PLACES[0], 7), (PLACES[0], 8)]])
+    await consumer.perform_seek()
+    assert await consumer.offsets() == [7, 8]
+
+    async def settle() -> None:
+        consumer.transport.offsets.done(PLACES[0], 7)
+
+    consumer.transport.settle = settle
+    await consumer.on_partitions_revoked({PLACES[0]})
+    assert consumer.acknowledged == {PLACES[0]: 8}
+    consumer.transport.offsets.done(PLACES[0], 8)
     assert not consumer._filter_committable_offsets(PLACES)
