@@ -77,7 +77,7 @@ def run_app(
         _add_background(app, work)
 
     _call_before_leaving(app, leave)
-    app.transport.settle = partial(_settle, progress, clock)
+    app.transport.settle = partial(_settle, progress, guard.outage, clock)
     _follow_assignment(app, routes, progress, guard.lease)
     watch(Watchdog(progress, guard, clock, settings.stall_seconds), clock, _end_process)
     _tune_garbage_collection()
@@ -120,10 +120,11 @@ def _call_before_leaving(app: faust.App, leave: Callable[[], None]) -> None:
     app.on_before_shutdown.connect(call, weak=False)
 
 
-async def _settle(progress: Progress, clock: Clock) -> None:
+async def _settle(progress: Progress, outage: Outage, clock: Clock) -> None:
+    """What waits for a server that is away would wait in vain."""
     progress.owned = frozenset()
-    deadline = clock.monotonic() + SETTLE_SECONDS
-    while progress.began and clock.monotonic() < deadline:  # noqa: ASYNC110 - rare, and batches end in many places
+    began = clock.monotonic()
+    while progress.began and outage.last < began and clock.monotonic() - began < SETTLE_SECONDS:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

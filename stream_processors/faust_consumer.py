@@ -37,8 +37,11 @@ FULL_SECONDS = 0.02
 """How long to wait for records to be acknowledged before it is looked again whether more may be fetched."""
 
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 15.0
 """How long partitions that are taken away are kept for what is worked on; after it the next owner works on it again."""
+
+COMMIT_SECONDS = 5.0
+"""How long Kafka may take then to note what is done."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -106,7 +109,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Acknowledge what is worked on, so that the next owner does not get it again; after that nothing more."""
         await self.transport.settle()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.commit(), SETTLE_SECONDS)
+            await asyncio.wait_for(self.commit(), COMMIT_SECONDS)
         self._offsets.forget(revoked)
         await super().on_partitions_revoked(revoked)
 

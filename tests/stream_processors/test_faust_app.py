@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
@@ -14,10 +16,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 
 from schemas.clock import ManualClock
-from stream_processors.faust_app import _build_app
+from stream_processors.faust_app import _build_app, _settle
 from stream_processors.faust_consumer import FETCH_WAIT_MS, Consumer, ConsumerThread
 from stream_processors.lease import Lease
 from stream_processors.settings import ProcessorSettings
+from stream_processors.watchdog import Outage, Progress
 
 
 async def test_a_broker_holds_no_fetch_open_for_longer_than_we_want(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,3 +170,17 @@ async def test_before_partitions_go_what_is_worked_on_is_acknowledged() -> None:
     assert consumer.acknowledged == {PLACES[0]: 8}
     consumer.transport.offsets.done(PLACES[0], 8)
     assert not consumer._filter_committable_offsets(PLACES)
+
+
+async def test_partitions_wait_for_what_is_worked_on_but_not_for_a_server_that_is_away() -> None:
+    clock, progress = ManualClock(), Progress()
+    outage = Outage(clock)
+    progress.owned, progress.began = frozenset(PLACES), {("headrace.events", 1): clock.monotonic()}
+    waiting = asyncio.create_task(_settle(progress, outage, clock))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    assert progress.mine([SimpleNamespace(message=_message(PLACES[0], 7))]) == [], "nothing more is handed out"
+    outage.note()
+    await asyncio.wait_for(waiting, 5)
+    progress.began.clear()
+    await asyncio.wait_for(_settle(progress, Outage(clock), clock), 5)
