@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import httpx
 
@@ -28,8 +29,9 @@ from deploy.parts import CONSUMED, group_of
 from deploy.settings import Settings, load, to_environment
 from schemas.clock import SystemClock
 from schemas.errors import Retryable
+from schemas.keys import DEV_SECRET_KEY
 from sinks.warehouse import Warehouse
-from tests.e2e.doors import eventually
+from tests.e2e.doors import ANALYTICS, eventually
 from tests.faults.client import Client
 from tests.faults.proxy import Proxy
 from tests.faults.traffic import Traffic
@@ -210,6 +212,13 @@ class Pipeline:
     def wait_assigned(self) -> None:
         """Wait until the workers have dealt out their partitions."""
         eventually(lambda: self.group in stable_groups(self.settings.kafka.bootstrap, [self.group]), within=PATIENCE)
+
+    def ask_api(self, path: str, **params: str) -> Any:
+        """What the API answers to a GET below its analytics, with the development key."""
+        headers = {"Authorization": f"Bearer {DEV_SECRET_KEY}"}
+        answer = httpx.get(f"{self.api_url}{ANALYTICS}/{path}", params=params, headers=headers, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
 
     def lag(self) -> int:
         """Records that the workers have not acknowledged."""

@@ -6,11 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
-from schemas.keys import DEV_SECRET_KEY
-from tests.e2e.doors import ANALYTICS, eventually
+from tests.e2e.doors import eventually
 from tests.faults.client import Answers
 from tests.faults.oracle import Oracle
 from tests.faults.pipeline import Pipeline
@@ -61,7 +59,9 @@ def test_the_same_id_for_different_events(
         )
         oracle = Oracle(pipeline.warehouse)
         found = oracle.check(once, answers, patience=_patience(size))
-        told = eventually(lambda: _told(pipeline), lambda n: n == 2 * count, within=60)
+        told = eventually(
+            lambda: pipeline.ask_api("pipeline", start="-7d")["conflicts"], lambda n: n == 2 * count, within=60
+        )
     record(
         other_user=kinds["user"],
         other_body=kinds["body"],
@@ -89,14 +89,3 @@ def _kinds(pipeline: Pipeline) -> Counter[str]:
         " WHERE tenant = 'demo' AND kind != 'copy' AND (settled OR NOT moved) GROUP BY kind"
     )
     return Counter({row["kind"]: int(row["n"]) for row in rows})
-
-
-def _told(pipeline: Pipeline) -> int:
-    answer = httpx.get(
-        f"{pipeline.api_url}{ANALYTICS}/pipeline",
-        params={"start": "-7d"},
-        headers={"Authorization": f"Bearer {DEV_SECRET_KEY}"},
-        trust_env=False,
-    )
-    answer.raise_for_status()
-    return int(answer.json()["conflicts"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
 
-from schemas.keys import DEV_SECRET_KEY
-from tests.e2e.doors import ANALYTICS, eventually
+from tests.e2e.doors import eventually
 from tests.faults.oracle import Oracle
 from tests.faults.pipeline import Pipeline
 from tests.faults.sizes import Record, Size
@@ -64,14 +62,7 @@ def test_a_leak_shows_in_the_slope_and_a_peak_does_not() -> None:
 
 def _difference(pipeline: Pipeline) -> int:
     """accepted - stored - duplicates, and received - accepted - rejected, of all, as the API tells them."""
-    answer = httpx.get(
-        f"{pipeline.api_url}{ANALYTICS}/pipeline",
-        params={"start": "-1d"},
-        headers={"Authorization": f"Bearer {DEV_SECRET_KEY}"},
-        trust_env=False,
-    )
-    answer.raise_for_status()
-    book = answer.json()
+    book = pipeline.ask_api("pipeline", start="-1d")
     rejected = sum(book["rejected"].values())
     rest = book["accepted"] - book["stored"] - book["duplicates"]
     return abs(book["received"] - book["accepted"] - rejected) + abs(rest)
