@@ -32,6 +32,7 @@ from stream_processors.faust_consumer import SETTLE_SECONDS, Transport
 from stream_processors.intake import cut
 from stream_processors.lease import Lease
 from stream_processors.metrics import WorkerMetrics
+from stream_processors.offsets import Offsets
 from stream_processors.ports import Record
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings
@@ -77,7 +78,7 @@ def run_app(
         _add_background(app, work)
 
     _call_before_leaving(app, leave)
-    app.transport.settle = partial(_settle, progress, guard.outage, clock)
+    app.transport.settle = partial(_settle, progress, app.transport.offsets, guard.outage, clock)
     _follow_assignment(app, routes, progress, guard.lease)
     watch(Watchdog(progress, guard, clock, settings.stall_seconds), clock, _end_process)
     _tune_garbage_collection()
@@ -120,9 +121,9 @@ def _call_before_leaving(app: faust.App, leave: Callable[[], None]) -> None:
     app.on_before_shutdown.connect(call, weak=False)
 
 
-async def _settle(progress: Progress, outage: Outage, clock: Clock) -> None:
+async def _settle(progress: Progress, offsets: Offsets, outage: Outage, clock: Clock) -> None:
     """What waits for a server that is away would wait in vain."""
-    progress.owned = frozenset()
+    offsets.hold()
     began = clock.monotonic()
     while progress.began and outage.last < began and clock.monotonic() - began < SETTLE_SECONDS:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -201,11 +202,12 @@ def _build_app(name: str, settings: ProcessorSettings, lease: Lease) -> faust.Ap
 
 def _add_agent(app: faust.App, route: Route, progress: Progress, clock: Clock, metrics: WorkerMetrics) -> None:
     topic = app.topic(route.topic, key_serializer="raw", value_serializer="raw")
+    offsets: Offsets = app.transport.offsets
 
     async def acknowledge(stream: Any, events: Sequence[Any], batch: int) -> None:
         for event in events:
             await stream.ack(event)
-            app.transport.offsets.done(place_of(event.message), event.message.offset)
+            offsets.done(place_of(event.message), event.message.offset)
         progress.began.pop((route.topic, batch), None)
         metrics.acknowledged(route.topic, len(events))
 
@@ -213,7 +215,10 @@ def _add_agent(app: faust.App, route: Route, progress: Progress, clock: Clock, m
         storing: deque[asyncio.Task[None]] = deque()
         batch = 0
         async for taken in stream.noack_take(route.take, within=route.within):
-            for events in cut([(event, len(event.value or b"")) for event in progress.mine(taken)]):
+            for piece in cut([(event, len(event.value or b"")) for event in taken]):
+                events = [one for one in piece if offsets.is_due(place_of(one.message), one.message.offset)]
+                if not events:
+                    continue
                 try:
                     batch += 1
                     began = progress.began[route.topic, batch] = clock.monotonic()

@@ -24,7 +24,8 @@ TRIES: Final = 3
 @dataclass
 class _Partition:
     """`first`: where reading began. `read`: the next to be read; `tries`: how often it was asked for again. `done`: the
-    first that is not done; `ahead`: those after it that are. `gaps`: offsets without records, first to end."""
+    first that is not done; `ahead`: those after it that are. `gaps`: offsets without records, first to end. `held`:
+    nothing more of it is due."""
 
     first: int
     read: int
@@ -32,6 +33,7 @@ class _Partition:
     ahead: set[int] = field(default_factory=set)
     gaps: dict[int, int] = field(default_factory=dict)
     tries: int = 0
+    held: bool = False
 
 
 class Offsets:
@@ -66,6 +68,16 @@ class Offsets:
             self._advance(one)
         one.read, one.tries = offset + 1, 0
         return None
+
+    def hold(self) -> None:
+        """Nothing that was read is due any more, until reading begins again: the partitions are about to go."""
+        for one in self._partitions.values():
+            one.held = True
+
+    def is_due(self, place: Place, offset: int) -> bool:
+        """Whether a record is to be worked on. Others came before reading began anew, and come again."""
+        one = self._partitions.get(place)
+        return one is not None and not one.held and one.done <= offset < one.read and offset not in one.ahead
 
     def done(self, place: Place, offset: int) -> None:
         """What the record became is stored. Only what was read since `begin` counts."""

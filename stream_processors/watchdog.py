@@ -10,7 +10,7 @@ the warehouse takes nothing, waiting is right, and all clocks start anew.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -62,12 +62,6 @@ class Progress:
     began: dict[tuple[str, int], float] = field(default_factory=dict)
     owned: frozenset[Place] | None = None
     assigning: int = 0
-
-    def mine(self, events: Sequence[Any]) -> list[Any]:
-        """The events that are ours. Others stood in a buffer when their partition was taken away: they are not handled
-        here, the new owner gets them."""
-        owned = self.owned
-        return [event for event in events if owned is None or place_of(event.message) in owned]
 
 
 def place_of(message: Any) -> Place:

@@ -98,7 +98,7 @@ def test_disk_full_for_kafka(
 
 @pytest.mark.durable
 @pytest.mark.sizes(
-    short=Size(events=4_000, rate=600, seconds=2), full=Size(events=200_000, rate=1_000, times=3, seconds=30)
+    short=Size(events=6_000, rate=600, seconds=2), full=Size(events=200_000, rate=1_000, times=3, seconds=30)
 )
 def test_disk_full_for_the_spool(
     size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]
@@ -114,7 +114,7 @@ def test_disk_full_for_the_spool(
         with pipeline.client(traffic, size.events) as client:
             for number in range(size.times):
                 client.wait_for((number + 0.2) / size.times)
-                pipeline.broker.stop()
+                pipeline.broker.kill()  # at once, so that the client is still sending when the disk is full
                 spooled += eventually(lambda: _spooled(disk), lambda found: found > 10_000, within=60)
                 _without_space(pipeline, disk, size.seconds)
                 refused = client.answers.statuses["503"]

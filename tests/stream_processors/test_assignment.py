@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from types import SimpleNamespace
 
 from schemas.clock import ManualClock
-from stream_processors.watchdog import Progress
 from tests.support.chdb_warehouse import ChdbWarehouse
 from tests.support.chunks import NOW, PARTITIONS, chunked, random_event
 from tests.support.workers import LEDGER, make_worker
@@ -30,16 +28,3 @@ def test_an_assignment_waits_for_what_is_being_stored() -> None:
     assert warehouse.query("SELECT count() AS n FROM events")[0]["n"] == len(LINES)
     counts = {row["stage"]: row["n"] for row in warehouse.query(LEDGER)}
     assert (counts["accepted"], counts["duplicate"]) == (2 * len(LINES), len(LINES))
-
-
-def test_events_of_partitions_that_were_taken_away_are_neither_handled_nor_acknowledged() -> None:
-    def event(partition: int) -> SimpleNamespace:
-        return SimpleNamespace(message=SimpleNamespace(topic="t", partition=partition))
-
-    progress = Progress()
-    events = [event(0), event(1)]
-    assert progress.mine(events) == events
-    progress.owned = frozenset({("t", 1), ("other", 0)})
-    assert progress.mine(events) == events[1:]
-    progress.owned = frozenset()
-    assert progress.mine(events) == []

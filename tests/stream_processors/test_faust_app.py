@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
@@ -19,6 +18,7 @@ from schemas.clock import ManualClock
 from stream_processors.faust_app import _build_app, _settle
 from stream_processors.faust_consumer import FETCH_WAIT_MS, Consumer, ConsumerThread
 from stream_processors.lease import Lease
+from stream_processors.offsets import Offsets
 from stream_processors.settings import ProcessorSettings
 from stream_processors.watchdog import Outage, Progress
 
@@ -175,12 +175,15 @@ async def test_before_partitions_go_what_is_worked_on_is_acknowledged() -> None:
 async def test_partitions_wait_for_what_is_worked_on_but_not_for_a_server_that_is_away() -> None:
     clock, progress = ManualClock(), Progress()
     outage = Outage(clock)
-    progress.owned, progress.began = frozenset(PLACES), {("headrace.events", 1): clock.monotonic()}
-    waiting = asyncio.create_task(_settle(progress, outage, clock))
+    progress.began, offsets = {("headrace.events", 1): clock.monotonic()}, Offsets()
+    offsets.begin(PLACES[0], 7)
+    offsets.read(PLACES[0], 7)
+    assert offsets.is_due(PLACES[0], 7)
+    waiting = asyncio.create_task(_settle(progress, offsets, outage, clock))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    assert progress.mine([SimpleNamespace(message=_message(PLACES[0], 7))]) == [], "nothing more is handed out"
+    assert not offsets.is_due(PLACES[0], 7), "nothing more is worked on"
     outage.note()
     await asyncio.wait_for(waiting, 5)
     progress.began.clear()
-    await asyncio.wait_for(_settle(progress, Outage(clock), clock), 5)
+    await asyncio.wait_for(_settle(progress, offsets, Outage(clock), clock), 5)

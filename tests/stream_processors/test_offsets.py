@@ -52,6 +52,25 @@ def test_what_was_done_before_a_partition_was_taken_away_counts_for_nothing_afte
     assert offsets.acknowledged(P) == 3
 
 
+def test_due_is_what_was_read_since_reading_began_and_is_not_done() -> None:
+    """Whether the assignment has been told yet does not matter: what comes first after it must not be left out."""
+    offsets = Offsets()
+    assert not offsets.is_due(P, 5)
+    offsets.begin(P, 5)
+    assert not offsets.is_due(P, 5), "not read"
+    offsets.read(P, 5)
+    offsets.read(P, 6)
+    assert offsets.is_due(P, 5) and offsets.is_due(P, 6)
+    offsets.done(P, 6)
+    assert offsets.is_due(P, 5) and not offsets.is_due(P, 6)
+    offsets.hold()
+    assert not offsets.is_due(P, 5)
+    offsets.begin(P, 5)
+    assert not offsets.is_due(P, 5), "it comes again"
+    offsets.read(P, 5)
+    assert offsets.is_due(P, 5)
+
+
 def test_records_that_were_passed_over_are_fetched_again() -> None:
     offsets = Offsets()
     offsets.begin(P, 10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 
 from schemas.clock import ManualClock
 from schemas.errors import Retryable
@@ -173,11 +172,3 @@ def test_a_lease_holds_for_a_session_after_the_heartbeat_was_sent() -> None:
     assert not lease.holds(), "counted from when it was sent, not from the answer"
     lease.renew(sent - 5)
     assert not lease.holds()
-
-
-def test_only_what_is_ours_counts() -> None:
-    def event(partition: int) -> SimpleNamespace:
-        return SimpleNamespace(message=SimpleNamespace(topic="events", partition=partition))
-
-    progress = Progress(owned=frozenset({MINE}))
-    assert len(progress.mine([event(0), event(1)])) == 1
