@@ -11,6 +11,7 @@ from typing import Any
 
 import confluent_kafka
 
+from deploy import kafka_admin
 from deploy.embedded.process import ServerHandle
 from deploy.kafka_admin import lag
 from deploy.migrations import create_all_topics, migrate_tables
@@ -63,7 +64,7 @@ def committed(kafka: str, group: str, topic: str, partitions: int = 4) -> list[i
     consumer = confluent_kafka.Consumer({"bootstrap.servers": kafka, "group.id": group, "enable.auto.commit": False})
     try:
         places = [confluent_kafka.TopicPartition(topic, number) for number in range(partitions)]
-        return [max(0, place.offset) for place in consumer.committed(places, timeout=10)]
+        return [max(0, place.offset) for place in kafka_admin.committed(consumer, places, 10.0, SystemClock())]
     finally:
         consumer.close()
 

@@ -145,8 +145,10 @@ def test_a_store_that_waits_for_ever_holds_up_no_stop_and_acknowledges_nothing(c
     assert child.acknowledged() == 0
 
 
-def test_what_is_done_on_leaving_is_done_while_the_partitions_are_ours(child: Child) -> None:
+def test_what_is_done_on_leaving_is_done_while_the_partitions_are_ours(child: Child, kafka: KafkaServer) -> None:
     """A flush after it could stand above what the next owner writes."""
+    if kafka.kind == "tansu":
+        pytest.skip("the embedded broker still names members that have left, so it could not fail there")
     child.send(b"one")
     child.start("leaves")
     eventually(child.acknowledged, lambda offset: offset == 1)
