@@ -37,6 +37,7 @@ class _Pair:
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.writers = [client]
         self.lossy = False
+        self.task: asyncio.Task[None] | None = None
 
     def reset(self) -> None:
         for writer in self.writers:
@@ -103,7 +104,7 @@ class Proxy:
         if self._loop.is_closed():
             return
         self._run(self._cut())
-        self._run(self._cancel_all())
+        self._run(self._end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -122,9 +123,13 @@ class Proxy:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
     async def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            for sock in server.sockets:
+                self._loop.remove_reader(sock.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)  # asyncio loses a connection that it takes while its server is closed
+            server.close()
 
     async def _open(self) -> None:
         await self._stop_flapping()
@@ -157,19 +162,24 @@ class Proxy:
             await self._listen()
             await asyncio.sleep(period)
 
-    async def _cancel_all(self) -> None:
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _end_all(self) -> None:
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._reset_all()
 
     def _reset_all(self) -> None:
         for pair in list(self._pairs):
             pair.reset()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """No coroutine, so that every connection is known at once."""
         pair = _Pair(writer)
         self._pairs.add(pair)
+        pair.task = asyncio.create_task(self._serve(reader, writer, pair))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair) -> None:
         try:
             up_reader, up_writer = await asyncio.open_connection(*self._target)
             pair.writers.append(up_writer)
