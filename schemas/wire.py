@@ -105,12 +105,19 @@ class WindowCell(msgspec.Struct, frozen=True, gc=False):
 class CorrectionLine(msgspec.Struct, frozen=True, gc=False):
     """An event was taken out of `events`: count its minute (Unix seconds, event time) and its user again.
 
+    The rest is the key of its window cell: when nothing is left of that cell, it must be said that there is nothing.
     Records of such lines stand among the chunks, on the partition of their users, and have the header `correction`.
     """
 
     tenant: str
     minute: int
     user_id: str
+    event_type: str
+    subtype: str
+    campaign_id: str
+    creative_id: str
+    segment: str
+    channel: str
 
 
 class ChunkCount(msgspec.Struct, frozen=True, array_like=True, gc=False):

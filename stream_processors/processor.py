@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from schemas.clock import Clock
-from schemas.wire import CorrectionLine, EventLine, WindowCell
+from schemas.wire import EventLine, WindowCell
 from stream_processors.batch import Batch
 from stream_processors.decode import decode_batch
 from stream_processors.layout import check_layout
@@ -19,6 +19,7 @@ from stream_processors.recovery import Recovery
 from stream_processors.state import PartitionState
 from stream_processors.suppression import Suppression
 from stream_processors.users import UserKey
+from stream_processors.windows import correction, event_key
 
 T = TypeVar("T")
 
@@ -150,7 +151,7 @@ class Processor:
                 for partition in events.keys() & self.states.keys():
                     for event in events[partition]:
                         self.states[partition].ids.forget(event.tenant, event.event_id)
-                        line = CorrectionLine(event.tenant, int(event.timestamp) // 60 * 60, event.user_id)
+                        line = correction(event.tenant, event.timestamp, event.user_id, event_key(event))
                         batch.corrections.setdefault(partition, []).append(line)
             self._correct(batch)
         return batch.corrected

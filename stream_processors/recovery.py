@@ -206,7 +206,7 @@ class Recovery:
         return Recount(
             minutes,
             keys,
-            cells + self._emptied(shard_name(partition, self.partitions), minutes, cells),
+            cells + _emptied(shard_name(partition, self.partitions), lines, cells),
             list(self._hot_cells(f"{mine} AND {_minutes_are(hot)}")) if hot else [],
             users,
             [UserState(*key, 0.0, 0.0) for key in keys if key not in left],
@@ -216,21 +216,6 @@ class Recovery:
         """Write rows of `windows` and `user_state`."""
         self._warehouse.insert_lines("windows", encode_lines(cells))
         self._warehouse.insert_lines("user_state", encode_lines(users))
-
-    def _emptied(self, shard: str, minutes: Sequence[int], cells: Iterable[WindowCell]) -> list[WindowCell]:
-        """Rows of zeros for the cells of a shard that are written in `windows`, and that nothing is left of."""
-        rows = self._warehouse.query(
-            "SELECT tenant, toUnixTimestamp(minute) AS minute_at, event_type, subtype AS kind, campaign_id,"
-            f" creative_id, segment, channel FROM windows FINAL WHERE shard = {text(shard)} AND events > 0"
-            f" AND minute IN ({','.join(map(str, minutes))})"
-        )
-        left = {(cell.tenant, cell.minute, *cell_key(cell)) for cell in cells}
-        nothing = (shard, 0, 0, 0, 0, 0)  # events, users, amount, late, version
-        written: set[tuple[Any, ...]] = {
-            (row["tenant"], int(row["minute_at"]), *(row[name] for name in _CELL_KEY)) for row in rows
-        }
-        emptied: list[tuple[Any, ...]] = [(*key, *nothing) for key in written - left]
-        return [WindowCell(*fields) for fields in emptied]
 
     def _drop_foreign_windows(self) -> None:
         suffix = text(f"/{self.partitions}")
@@ -304,6 +289,17 @@ _STATE_COLUMNS = """tenant, user_id, toFloat64(first_seen) AS first_seen, toFloa
         toFloat64(first_purchase_at) AS first_purchase_at, toFloat64(last_purchase_at) AS last_purchase_at,
         toFloat64(unsubscribed_at) AS unsubscribed_at, events, purchases, monetary_micros, sessions, delivered, opened,
         clicked, segment, toFloat64(segment_at) AS segment_at, version"""
+
+
+def _emptied(shard: str, lines: Iterable[CorrectionLine], cells: Iterable[WindowCell]) -> list[WindowCell]:
+    """Rows of zeros for the cells that events were taken away from, and that nothing is left of.
+
+    Whether such a cell is written in `windows` is not asked: it may be on its way there.
+    """
+    left = {(cell.tenant, cell.minute, cell_key(cell)) for cell in cells}
+    places = {(line.tenant, line.minute, cell_key(line)) for line in lines}
+    nothing = (0, 0, 0, 0, 0)  # events, users, amount, late, version
+    return [WindowCell(tenant, minute, *key, shard, *nothing) for tenant, minute, key in sorted(places - left)]
 
 
 def _minutes_are(minutes: Sequence[int]) -> str:

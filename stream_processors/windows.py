@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from schemas.wire import EventLine, WindowCell
+from schemas.wire import CorrectionLine, EventLine, WindowCell
 
 CellKey = tuple[str, str, str, str, str, str]
 """event type, sub-type, campaign, creative, segment, channel."""
@@ -27,9 +27,26 @@ HOLDOUT = "holdout"
 """The sub-type under which deliveries to holdout members are counted: they were not shown anything."""
 
 
-def cell_key(cell: WindowCell) -> CellKey:
-    """The key of a cell's row."""
+def cell_key(cell: WindowCell | CorrectionLine) -> CellKey:
+    """The key of a cell's row, or of a correction's."""
     return (cell.event_type, cell.subtype, cell.campaign_id, cell.creative_id, cell.segment, cell.channel)
+
+
+def correction(tenant: str, timestamp: float, user_id: str, key: CellKey) -> CorrectionLine:
+    """What says that an event of this cell is not there any more; `timestamp`: Unix seconds."""
+    return CorrectionLine(tenant, int(timestamp) // 60 * 60, user_id, *key)
+
+
+def event_key(event: EventLine) -> CellKey:
+    """The key of the cell that an event counts in."""
+    return (
+        event.event_type,
+        HOLDOUT if event.is_holdout else event.subtype,
+        event.campaign_id,
+        event.creative_id,
+        event.segment,
+        event.channel,
+    )
 
 
 class Cell:
@@ -85,14 +102,7 @@ class Windows:
                     continue
                 minute, place = at, (tenant, at)
                 cells = self._cells.setdefault(place, {})
-            key = (
-                event.event_type,
-                HOLDOUT if event.is_holdout else event.subtype,
-                event.campaign_id,
-                event.creative_id,
-                event.segment,
-                event.channel,
-            )
+            key = event_key(event)
             cell = cells.get(key)
             if cell is None:
                 cell = cells[key] = Cell(place, key)

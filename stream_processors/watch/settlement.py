@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from schemas.wire import CorrectionLine, LedgerLine, encode_lines
 from stream_processors.ports import CorrectionPort, WarehousePort
 from stream_processors.sql import groups, text_list
 from stream_processors.watch.conflict_rows import COLUMNS, settled_row
+from stream_processors.windows import HOLDOUT, CellKey, correction
 
 PAGE: Final = 500
 GRACE_SECONDS: Final = 300.0
@@ -102,12 +105,12 @@ class Settlement:
 
     def _correct(self, rows: Sequence[dict[str, Any]]) -> None:
         partitions = self._corrections.partitions()
-        lines: dict[int, set[tuple[str, int, str]]] = {}
+        lines: dict[int, set[CorrectionLine]] = {}
         for row in rows:
-            line = row["tenant"], int(row["timestamp"]) // 60 * 60, row["user_id"]
+            line = correction(row["tenant"], row["timestamp"], row["user_id"], _cell(row))
             lines.setdefault(int(row["slot"]) % partitions, set()).add(line)
         for partition, some in sorted(lines.items()):
-            self._corrections.correct(partition, encode_lines(CorrectionLine(*line) for line in sorted(some)))
+            self._corrections.correct(partition, encode_lines(sorted(some, key=msgspec.structs.astuple)))
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, int]:
@@ -117,6 +120,11 @@ def _key(row: dict[str, Any]) -> tuple[str, str, int]:
 def _place(row: dict[str, Any]) -> tuple[str, int, int]:
     """Tenant, minute of receipt, chunk."""
     return row["tenant"], int(row["received_at"]) // 60 * 60, int(row["chunk"])
+
+
+def _cell(row: dict[str, Any]) -> CellKey:
+    subtype = HOLDOUT if row["is_holdout"] else row["subtype"]
+    return row["event_type"], subtype, row["campaign_id"], row["creative_id"], row["segment"], row["channel"]
 
 
 def _chunks(rows: Sequence[dict[str, Any]]) -> str:
