@@ -74,6 +74,18 @@ class Mortal(ChdbWarehouse):
         write()
 
 
+class Slow(ChdbWarehouse):
+    """Rows of `windows` are held up on their way until `meanwhile` was done, once."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def insert_lines(self, table: str, ndjson: bytes) -> None:
+        if table == "windows" and self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        super().insert_lines(table, ndjson)
+
+
 class World:
     """A warehouse, two workers with half of the partitions each, and the job."""
 
@@ -271,6 +283,25 @@ def test_what_is_counted_after_a_correction_counts(some: list[Line]) -> None:
     world.send(chunked(last, rng))
     world.settle()
     _check(world, some + first + beside + last, len(some) + 4 * CONFLICTS)
+
+
+@pytest.mark.parametrize("owner", [0, 1])
+def test_a_correction_overtakes_the_counts_it_corrects(some: list[Line], owner: int) -> None:
+    """Also of cells that nothing is left of: their rows arrive after it was said that there is nothing."""
+    slow = Slow()
+    world = World(slow)
+    losers = _losers(some)
+    world.send(chunked(some + losers, random.Random(8)))
+
+    def meanwhile() -> None:
+        world.watch.round()
+        world.correct()
+
+    slow.meanwhile = meanwhile
+    world.workers[owner].flush(everything=True)
+    assert slow.meanwhile is None
+    world.settle()
+    _check(world, some, len(some) + len(losers))
 
 
 def test_a_kill_before_any_write_of_job_or_worker_changes_nothing(some: list[Line]) -> None:
