@@ -21,7 +21,6 @@ from sinks.settings import WarehouseSettings
 from sinks.warehouse import Warehouse
 from stream_processors.insights.taxonomy_events import SYSTEM_USER
 from tests.e2e.doors import OWN, Doors, eventually, recent
-from tests.e2e.events import iso
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
 
@@ -135,26 +134,29 @@ def test_the_rolling_windows_are_the_same(pair: tuple[Doors, Doors], sends: list
         doors.settled()
     kinds = {send.payload["event_type"] for send in sends if send.fate == ACCEPTED}
     times = {
-        kind: [iso(send.ms / 1000) for send in sends if send.fate == ACCEPTED and send.payload["event_type"] == kind]
+        kind: [
+            send.payload["timestamp"] for send in sends if send.fate == ACCEPTED and send.payload["event_type"] == kind
+        ]
         for kind in kinds
     }
 
-    def both(**asked: Any) -> Callable[[], list[dict[str, Any]]]:
-        return lambda: [doors.get("/windows", limit=1000, **asked) for doors in pair]
+    def asked(kind: str, **more: Any) -> Callable[[], tuple[dict[str, Any], dict[str, Any], int]]:
+        def ask() -> tuple[dict[str, Any], dict[str, Any], int]:
+            one, other = (doors.get("/windows", limit=1000, event_type=kind, **more) for doors in pair)
+            return one, other, sum(one["start"] <= at < one["end"] for at in times[kind])
 
-    def right(kind: str) -> Callable[[list[dict[str, Any]]], bool]:
-        def compare(found: list[dict[str, Any]]) -> bool:
-            one, other = ({name: value for name, value in answer.items() if name != "as_of"} for answer in found)
-            return one == other and one["total"]["events"] == sum(one["start"] <= at < one["end"] for at in times[kind])
+        return ask
 
-        return compare
+    def right(found: tuple[dict[str, Any], dict[str, Any], int]) -> bool:
+        one, other = ({name: value for name, value in answer.items() if name != "as_of"} for answer in found[:2])
+        return one == other and one["total"]["events"] == found[2]
 
     compared = 0
     for window in WINDOWS:
         for kind in sorted(kinds):
             for split in SPLITS if kind in ("campaign_delivered", "user_purchased") else SPLITS[:1]:
-                found = eventually(both(window=window, group_by=split, event_type=kind), right(kind), every=0.5)
-                compared += found[0]["total"]["events"]
+                *_, count = eventually(asked(kind, window=window, group_by=split), right, every=0.5)
+                compared += count
     assert compared > 500
 
 
