@@ -15,10 +15,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 
 from schemas.clock import ManualClock
-from stream_processors.faust_app import _build_app, _settle
+from stream_processors.faust_app import _add_agent, _build_app, _settle
 from stream_processors.faust_consumer import FETCH_WAIT_MS, Consumer, ConsumerThread
 from stream_processors.lease import Lease
+from stream_processors.metrics import WorkerMetrics
 from stream_processors.offsets import Offsets
+from stream_processors.routes import Route
 from stream_processors.settings import ProcessorSettings
 from stream_processors.watchdog import Outage, Progress
 
@@ -170,6 +172,78 @@ async def test_before_partitions_go_what_is_worked_on_is_acknowledged() -> None:
     assert consumer.acknowledged == {PLACES[0]: 8}
     consumer.transport.offsets.done(PLACES[0], 8)
     assert not consumer._filter_committable_offsets(PLACES)
+
+
+async def test_a_commit_that_hangs_does_not_keep_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group would wait for us; what was not acknowledged comes again."""
+    consumer, told = _Fetched({PLACES[0]: 7}, [[(PLACES[0], 7)]]), list[Any]()
+    await consumer.perform_seek()
+    assert await consumer.offsets() == [7]
+    consumer.transport.settle = _nothing
+
+    async def hang(*_: Any, **__: Any) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    async def tell(revoked: Any) -> None:
+        told.append(revoked)
+
+    monkeypatch.setattr("stream_processors.faust_consumer.COMMIT_SECONDS", 0.05)
+    consumer.commit, consumer._on_partitions_revoked = hang, tell
+    await asyncio.wait_for(consumer.on_partitions_revoked({PLACES[0]}), 10)
+    assert told == [{PLACES[0]}]
+    assert not consumer.transport.offsets.is_due(PLACES[0], 7)
+
+
+class _Stream:
+    """Hands out records as Faust's stream does, and takes what is acknowledged."""
+
+    def __init__(self, taken: list[list[Any]]) -> None:
+        self._taken, self.acknowledged = taken, list[int]()
+
+    async def noack_take(self, _: int, within: float) -> Any:
+        assert within
+        for events in self._taken:
+            yield events
+            await asyncio.sleep(0.1)
+
+    async def ack(self, event: Any) -> None:
+        self.acknowledged.append(event.message.offset)
+
+
+class _Event:
+    def __init__(self, tp: Any, offset: int) -> None:
+        self.message, self.value = _message(tp, offset), b"one"
+
+
+async def test_only_what_was_read_since_reading_began_is_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not Faust has told of the assignment by then; and nothing once the partitions are about to go."""
+    app = _build_app("events", ProcessorSettings(kafka="127.0.0.1:9092"), Lease(ManualClock(), 30))
+    offsets, handled, consume = app.transport.offsets, list[tuple[int, int]](), list[Any]()
+
+    def handle(records: Any) -> Any:
+        handled.extend((record.partition, record.offset) for record in records)
+        return lambda: None
+
+    monkeypatch.setattr(app, "agent", lambda *_, **__: consume.append)
+    route = Route(PLACES[0].topic, handle, lambda _: None, 10, 0.1)
+    _add_agent(app, route, Progress(), ManualClock(), WorkerMetrics("test"))
+    offsets.begin(PLACES[0], 7)
+    assert offsets.read(PLACES[0], 7) is None
+    old, new, foreign, held = (
+        _Event(tp, at) for tp, at in ((PLACES[0], 6), (PLACES[0], 7), (PLACES[1], 3), (PLACES[0], 8))
+    )
+    stream = _Stream([[old, new, foreign], [held], []])
+
+    async def hold() -> None:
+        await asyncio.sleep(0.05)
+        assert offsets.read(PLACES[0], 8) is None
+        offsets.hold()
+
+    await asyncio.gather(consume[0](stream), hold())
+    assert handled == [(0, 7)]
+    assert stream.acknowledged == [7]
+    assert offsets.acknowledged(PLACES[0]) == 8
 
 
 async def test_partitions_wait_for_what_is_worked_on_but_not_for_a_server_that_is_away() -> None:
