@@ -222,12 +222,12 @@ class Hub:
 
     async def _answer(self, metric: Metric, channel: Channel) -> dict[str, Any]:
         now = self._ctx.now_ms()
-        asked = Slice(channel.tenant, now - metric.window_seconds * 1000, now, {})
+        asked = Slice(channel.tenant, now - metric.window_seconds * 1000, now, {}, known_ms=now)
         answer = await self._ctx.metrics.answer(metric, asked, channel.pack, known_as_of=channel.seen_ms or None)
         return {name: value for name, value in answer.items() if name not in ("groups", "series")}
 
     def _metrics(self, pack: Pack) -> list[Metric]:
-        return [metric for metric in self._ctx.dictionary.metrics if known_to(metric, pack)]
+        return [metric for metric in self._ctx.dictionary.metrics if metric.live and known_to(metric, pack)]
 
     def _hello(self, channel: Channel) -> dict[str, Any]:
         return {

@@ -22,6 +22,7 @@ from api.selections import (
     campaign_newcomers,
     clicks_after_messages,
     everything,
+    followed,
     newcomers,
     of_role,
     orders,
@@ -44,6 +45,10 @@ class Aggregate:
 
 _EVENTS: Final = Aggregate("count()", frozenset(), True)
 _USERS: Final = Aggregate("uniqExact(user_id)", frozenset({"user_id"}), False)
+_REPEATERS: Final = Aggregate(
+    "arrayCount(n -> n > 1, mapValues(sumMap(map(user_id, toUInt64(1)))))", frozenset({"user_id"}), True
+)
+_ORDERED: Final = Aggregate("uniqExactIf(user_id, ordered)", frozenset({"user_id"}), False)
 _AMOUNT: Final = Aggregate("sum(toInt128(amount_micros))", frozenset({"amount_micros"}), True)
 
 
@@ -69,6 +74,8 @@ class Measure:
 _CONVERTED: Final = orders("conversion", by_campaign=True)
 _PURCHASED: Final = orders("purchase", by_campaign=False)
 _SENT: Final = of_role("impression", NOT_HELD_OUT)
+_YEAR: Final = followed(0, 365)
+_MONTHS: Final = {days: followed(days - 30, days, whole=True) for days in (30, 60, 90)}
 
 MEASURES: Final[Mapping[str, Measure]] = {
     measure.id: measure
@@ -93,6 +100,19 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("converted_users", ("conversion",), _USERS, _CONVERTED),
         Measure("new_customers", ("purchase",), _USERS, newcomers),
         Measure("campaign_new_customers", ("purchase", "conversion"), _USERS, campaign_newcomers),
+        Measure("buyers", ("purchase",), _USERS, _PURCHASED),
+        Measure("repeat_buyers", ("purchase",), _REPEATERS, _PURCHASED),
+        Measure("repeat_converted_users", ("conversion",), _REPEATERS, _CONVERTED),
+        Measure("signed_up_users", ("signup", "purchase"), _USERS, _YEAR),
+        Measure("first_year_revenue", ("signup", "purchase"), _AMOUNT, _YEAR, money=True),
+        *(
+            measure
+            for days, select in _MONTHS.items()
+            for measure in (
+                Measure(f"signed_up_{days}_days_ago", ("signup", "purchase"), _USERS, select),
+                Measure(f"buyers_by_day_{days}", ("signup", "purchase"), _ORDERED, select),
+            )
+        ),
     )
 }
 

@@ -77,7 +77,7 @@ class MetricQuery(RangeQuery):
         if self.interval and buckets(self.interval, start, end, settings.max_buckets) is None:
             wider = [i.value for i in Interval if buckets(i, start, end, settings.max_buckets) is not None]
             raise invalid("interval", f"gives more than {settings.max_buckets} points for this range", wider)
-        return Slice(tenant, start, end, filters, self.group_by, self.interval)
+        return Slice(tenant, start, end, filters, self.group_by, self.interval, now_ms)
 
 
 class PageQuery(Strict):

@@ -12,6 +12,7 @@ from api.sources import (
     events_where,
     filters_where,
     first_purchase_rows,
+    followed_rows,
     order_rows,
     range_where,
 )
@@ -105,6 +106,24 @@ def campaign_newcomers(bind: Binder, q: Question) -> Rows:
     roles = q.pack.roles
     rows = campaign_newcomer_rows(bind, q.asked.tenant, roles["purchase"], roles["conversion"], q.asked.end_ms)
     return Rows(rows, range_where(bind, q.asked))
+
+
+def followed(first_day: int, end_day: int, *, whole: bool = False) -> Select:
+    """Users who signed up in the range, with their orders from a day after it on, up to another.
+
+    `whole`: only those whose days are over by the moment of the question; others had less time than they.
+    """
+
+    def select(bind: Binder, q: Question) -> Rows:
+        asked, roles = q.asked, q.pack.roles
+        days, known = (first_day, end_day), asked.followed_ms
+        rows = followed_rows(
+            bind, asked.tenant, roles["signup"], roles["purchase"], q.carried, days=days, before_ms=known
+        )
+        over = [f"timestamp + toIntervalDay({end_day}) <= {bind.time(known)}"] if whole else []
+        return Rows(rows, [*range_where(bind, asked), *over])
+
+    return select
 
 
 def clicks_after_messages(bind: Binder, q: Question) -> Rows:

@@ -36,7 +36,10 @@ _WIDTHS: Final[Mapping[Interval, int]] = {
 
 @dataclass(frozen=True)
 class Slice:
-    """One question. The range holds `start_ms` and not `end_ms`; a filter is equality on a dimension."""
+    """One question. The range holds `start_ms` and not `end_ms`; a filter is equality on a dimension.
+
+    `known_ms`: the moment it is asked at. Cohorts are chosen by the range and followed beyond its end, up to there.
+    """
 
     tenant: str
     start_ms: int
@@ -44,6 +47,12 @@ class Slice:
     filters: Mapping[Dimension, str]
     group_by: Dimension | None = None
     interval: Interval | None = None
+    known_ms: int | None = None
+
+    @property
+    def followed_ms(self) -> int:
+        """Up to when a cohort is followed: what lies in the future of the question is not known."""
+        return self.end_ms if self.known_ms is None else self.known_ms
 
     def without_split(self) -> Slice:
         """The same question over all groups together."""

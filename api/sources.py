@@ -78,6 +78,45 @@ def first_purchase_rows(
     return _at_first(first, carried, f"{orders} GROUP BY user_id", "user_id")
 
 
+def signup_rows(
+    bind: Binder, tenant: str, signups: Sequence[EventRef], columns: Collection[str], before_ms: int
+) -> str:
+    """A subquery of users, each once at the first sign-up; it carries `timestamp`, `user_id` and `columns`."""
+    carried = [name for name in columns if name not in ("user_id", "amount_micros")]
+    first = _first({name: _plain(name) for name in carried}, "(timestamp, event_id)")
+    where = f"{events_where(bind, tenant, signups)} AND timestamp < {bind.time(before_ms)}"
+    return _at_first(first, carried, f"events WHERE {where} GROUP BY user_id", "user_id")
+
+
+def followed_rows(
+    bind: Binder,
+    tenant: str,
+    signups: Sequence[EventRef],
+    purchases: Sequence[EventRef],
+    columns: Collection[str],
+    *,
+    days: tuple[int, int],
+    before_ms: int,
+) -> str:
+    """A subquery of users at their sign-up, a row for each order in these days after it, or one without an order.
+
+    `days`: from the first on, up to and without the second, each of 24 hours from the sign-up on. `amount_micros` is
+    the order's, 0 without one, which `ordered` tells. Orders count before `before_ms`.
+    """
+    carried = [name for name in columns if name not in ("user_id", "amount_micros")]
+    signed_up = signup_rows(bind, tenant, signups, columns, before_ms)
+    paid = ["user_id", "amount_micros"]
+    orders = order_rows(bind, tenant, purchases, paid, before_ms=before_ms, by_campaign=False)
+    since, until = (f"s.timestamp + toIntervalDay({day})" for day in days)
+    named = "".join(f", s.{name} AS {name}" for name in carried)
+    return (
+        f"(SELECT s.timestamp AS timestamp, s.user_id AS user_id{named}, "
+        f"(o.user_id != '' AND o.timestamp >= {since} AND o.timestamp < {until}) AS ordered, "
+        f"if(ordered, o.amount_micros, 0) AS amount_micros "
+        f"FROM {signed_up} AS s LEFT JOIN {orders} AS o ON s.user_id = o.user_id)"
+    )
+
+
 def campaign_newcomer_rows(
     bind: Binder, tenant: str, purchases: Sequence[EventRef], conversions: Sequence[EventRef], before_ms: int
 ) -> str:

@@ -70,7 +70,8 @@ class Metric(_Strict):
 
     `window`: the range that is read when the caller names none (`24h`, `7d`). `by_campaign`: the measures that replace
     the plain ones when the metric is filtered by or split into campaigns or creatives, because then it asks about the
-    campaign's own orders. `reading`: how our reading differs from the specification, or why it was chosen.
+    campaign's own orders. `live`: whether the live page moves with it; what changes by the week does not. `reading`:
+    how our reading differs from the specification, or why it was chosen.
     """
 
     id: Identifier
@@ -86,6 +87,7 @@ class Metric(_Strict):
     target: float | None = None
     measures: Measures
     by_campaign: Measures | None = None
+    live: bool = True
     dimensions: tuple[Dimension, ...] = ()
     window: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}[hd]$")]
     reading: Annotated[str, AfterValidator(_one_line)] = ""

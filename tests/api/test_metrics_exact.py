@@ -3,51 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from api.ledger import LedgerReader
+from api.measures import MEASURES
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader
 from api.slices import Interval, Slice, buckets, following
 from schemas.clock import ManualClock
 from schemas.metrics import Dimension, Metric, shipped_dictionary
 from schemas.taxonomy import Pack
-from tests.api.world import DAY, NOW, World
+from tests.api.world import DAY, NOW, World, lines
 from tests.oracle.metrics import Oracle, Scope
 
 METRICS = shipped_dictionary().metrics
 END = int(NOW * 1000)
-RANGES = {"all": (END - 40 * DAY * 1000, END), "middle": (END - 12 * DAY * 1000, END - 2 * DAY * 1000)}
+DAY_MS = DAY * 1000
+RANGES = {"all": (END - 40 * DAY_MS, END), "middle": (END - 12 * DAY_MS, END - 2 * DAY_MS)}
+COHORT_MEASURES = {measure.id for measure in MEASURES.values() if "signup" in measure.roles}
+COHORT_RANGES = {"all": (END - 700 * DAY_MS, END), "middle": (END - 420 * DAY_MS, END - 40 * DAY_MS)}
+COHORTS = {metric.id for metric in METRICS if metric.measures.denominator in COHORT_MEASURES}
+"""Metrics that follow people for months after their sign-up."""
 
 
 @pytest.fixture
 def metrics(reader: ClickHouseReader, clock: ManualClock) -> MetricReader:
-    return MetricReader(reader, LedgerReader(reader, clock), Limits(buckets=2000, groups=1000))
+    return MetricReader(reader, LedgerReader(reader, clock), Limits(buckets=10_000, groups=1000))
+
+
+class Case(NamedTuple):
+    """What a metric is asked about: a tenant with events, what is true of them, and ranges that hold some."""
+
+    tenant: str
+    oracle: Oracle
+    ranges: dict[str, tuple[int, int]]
+
+    def asked(self, span: str, **more: Any) -> Slice:
+        return Slice(self.tenant, *self.ranges[span], **{"filters": {}, "known_ms": END, **more})
+
+    def scope(self, span: str) -> Scope:
+        return Scope(*self.ranges[span])
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    return World(7)
+def stored(store: Any, pack: Pack) -> Callable[[Metric], Case]:
+    """Tenants with events stored in odd batches, some of them twice, as after a replay: of weeks, and of years."""
+
+    def put(tenant: str, world: World) -> Oracle:
+        events = world.events(900)
+        shuffled = events + world.rng.sample(events, 250)
+        world.rng.shuffle(shuffled)
+        for start in range(0, len(shuffled), 137):
+            store.insert_lines("events", lines(shuffled[start : start + 137], pack, tenant, backfill=True))
+        return Oracle(events, known=END)
+
+    weeks = Case("weeks", put("weeks", World(7, orders=80)), RANGES)
+    years = Case("years", put("years", World(8, days=600, users=150, orders=400)), COHORT_RANGES)
+    return lambda metric: years if metric.id in COHORTS else weeks
 
 
-@pytest.fixture(scope="module")
-def stored(world: World, store: Any, pack: Pack) -> tuple[str, Oracle]:
-    """A tenant with events stored in odd batches, some of them twice, as after a replay."""
-    from tests.api.world import lines
-
-    events = world.events(900)
-    shuffled = events + world.rng.sample(events, 250)
-    world.rng.shuffle(shuffled)
-    for start in range(0, len(shuffled), 137):
-        store.insert_lines("events", lines(shuffled[start : start + 137], pack, "exact"))
-    return "exact", Oracle(events)
-
-
-def asked(tenant: str, span: str, **more: Any) -> Slice:
-    start, end = RANGES[span]
-    return Slice(tenant, start, end, **{"filters": {}, **more})
+Stored = Callable[[Metric], Case]
 
 
 class WholeRangeOracle(Oracle):
@@ -74,12 +91,12 @@ def check(answer: dict[str, Any], oracle: Oracle, metric: Metric, scope: Scope) 
 @pytest.mark.parametrize("span", RANGES)
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
 async def test_metric_equals_the_independent_computation(
-    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric, span: str
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, span: str
 ) -> None:
     """To the last digit, over repeats, repeated orders and orders whose first event lies outside the range."""
-    tenant, oracle = stored
-    answer = await metrics.answer(metric, asked(tenant, span), pack)
-    check(answer, oracle, metric, Scope(*RANGES[span]))
+    case = stored(metric)
+    answer = await metrics.answer(metric, case.asked(span), pack)
+    check(answer, case.oracle, metric, case.scope(span))
     assert answer["numerator"] > 0, "a test over nothing proves nothing"
 
 
@@ -87,51 +104,51 @@ async def test_metric_equals_the_independent_computation(
     ("metric", "dimension"), [(m, d) for m in METRICS for d in m.dimensions], ids=lambda x: getattr(x, "id", str(x))
 )
 async def test_filter_and_split_equal_the_independent_computation(
-    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric, dimension: Dimension
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, dimension: Dimension
 ) -> None:
     """Each group of a split has the numbers of the same question with that group as a filter, and both are right."""
-    tenant, oracle = stored
-    answer = await metrics.answer(metric, asked(tenant, "middle", group_by=dimension), pack, limit=1000)
+    case = stored(metric)
+    answer = await metrics.answer(metric, case.asked("middle", group_by=dimension), pack, limit=1000)
     assert answer["groups"]
-    check(answer, oracle, metric, Scope(*RANGES["middle"]))
+    check(answer, case.oracle, metric, case.scope("middle"))
     for group in answer["groups"]:
-        filtered = await metrics.answer(metric, asked(tenant, "middle", filters={dimension: group["group"]}), pack)
+        filtered = await metrics.answer(metric, case.asked("middle", filters={dimension: group["group"]}), pack)
         for part in ("value", "numerator", "denominator"):
             assert group[part] == filtered[part], group
         if dimension is not Dimension.EVENT_TYPE:
-            scope = Scope(*RANGES["middle"])._replace(**{dimension.value: group["group"]})
-            check(group, oracle, metric, scope)
+            scope = case.scope("middle")._replace(**{dimension.value: group["group"]})
+            check(group, case.oracle, metric, scope)
 
 
 @pytest.mark.parametrize("interval", [Interval.HOUR, Interval.DAY, Interval.WEEK, Interval.MONTH])
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
 async def test_each_point_of_a_series_is_the_metric_of_its_range(
-    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric, interval: Interval
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, interval: Interval
 ) -> None:
     """A point that the range cuts counts only what lies inside the range."""
-    tenant, oracle = stored
-    start, end = RANGES["middle"]
-    answer = await metrics.answer(metric, asked(tenant, "middle", interval=interval), pack)
-    points = buckets(interval, start, end, 2000)
+    case = stored(metric)
+    start, end = case.ranges["middle"]
+    points = buckets(interval, start, end, 10_000)
+    answer = await metrics.answer(metric, case.asked("middle", interval=interval), pack)
     assert points is not None and len(answer["series"]) == len(points)
-    oracle = WholeRangeOracle(oracle, end)
+    oracle = WholeRangeOracle(case.oracle, end)
     for point, at in zip(answer["series"], points, strict=True):
         check(point, oracle, metric, Scope(max(at, start), min(following(interval, at), end)))
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS if Dimension.CAMPAIGN in m.dimensions], ids=lambda m: m.id)
 async def test_split_series_equals_the_independent_computation(
-    metrics: MetricReader, stored: tuple[str, Oracle], pack: Pack, metric: Metric
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric
 ) -> None:
-    tenant, oracle = stored
-    start, end = RANGES["middle"]
-    question = asked(tenant, "middle", group_by=Dimension.CAMPAIGN, interval=Interval.DAY)
+    case = stored(metric)
+    start, end = case.ranges["middle"]
+    question = case.asked("middle", group_by=Dimension.CAMPAIGN, interval=Interval.WEEK)
     answer = await metrics.answer(metric, question, pack, limit=1000)
-    points = buckets(Interval.DAY, start, end, 2000) or []
-    oracle = WholeRangeOracle(oracle, end)
+    points = buckets(Interval.WEEK, start, end, 2000) or []
+    oracle = WholeRangeOracle(case.oracle, end)
     for group in answer["groups"]:
         for point, at in zip(group["series"], points, strict=True):
-            scope = Scope(max(at, start), min(at + DAY * 1000, end), campaign_id=group["group"])
+            scope = Scope(max(at, start), min(following(Interval.WEEK, at), end), campaign_id=group["group"])
             check(point, oracle, metric, scope)
 
 
@@ -140,7 +157,7 @@ async def test_nothing_stored_is_null_and_no_error(
     metrics: MetricReader, tenant: str, pack: Pack, metric: Metric
 ) -> None:
     """A quotient over nothing is null; a count of nothing is 0."""
-    answer = await metrics.answer(metric, asked(tenant, "all", interval=Interval.WEEK), pack)
+    answer = await metrics.answer(metric, Case(tenant, Oracle([]), RANGES).asked("all", interval=Interval.WEEK), pack)
     quotient = metric.measures.denominator is not None
     assert answer["value"] == (None if quotient else 0)
     assert answer["numerator"] == 0 and answer["completeness"] == 100 and answer["as_of"] is None
@@ -162,7 +179,9 @@ async def test_order_and_repeats_change_nothing(
     for metric in METRICS:
         split = metric.dimensions[0]
         answers = [
-            await metrics.answer(metric, asked(tenant, "all", group_by=split, interval=Interval.WEEK), pack)
+            await metrics.answer(
+                metric, Case(tenant, Oracle([]), RANGES).asked("all", group_by=split, interval=Interval.WEEK), pack
+            )
             for tenant in (f"plain-{seed}", f"shuffled-{seed}")
         ]
         for answer in answers:

@@ -43,7 +43,7 @@ class World:
         makers = (
             self._delivered, self._delivered, self._viewed, self._clicked, self._clicked, self._converted,
             self._converted, self._purchased, self._purchased, self._spend, self._sent, self._opened, self._budget,
-            self._engaged,
+            self._engaged, self._signed_up,
         )  # fmt: skip
         kind, properties = self.rng.choice(makers)()
         # Few distinct moments, so that ties are decided by event id.
@@ -98,6 +98,10 @@ class World:
     def _engaged(self) -> tuple[str, Event]:
         return "user_engaged", {"engagement_type": "app_open"}
 
+    def _signed_up(self) -> tuple[str, Event]:
+        campaign = {"campaign_id": self.rng.choice(self.campaigns)} if self.rng.random() < 0.5 else {}
+        return "user_signed_up", {**campaign, "acquisition_channel": self.rng.choice(("paid_search", "referral"))}
+
     def _budget(self) -> tuple[str, Event]:
         campaign = self.rng.choice(self.campaigns)
         makers: tuple[Callable[[], tuple[str, Event]], ...] = (
@@ -114,12 +118,14 @@ class World:
         return self.rng.choice(makers)()
 
 
-def lines(events: Iterable[Event], pack: Pack, tenant: str, *, received_at: float = NOW) -> bytes:
+def lines(
+    events: Iterable[Event], pack: Pack, tenant: str, *, received_at: float = NOW, backfill: bool = False
+) -> bytes:
     """What the collector would store of events, as newline-delimited JSON; raises on an invalid event."""
     check = validator(pack)
     out = []
     for event in events:
-        line = check.validate(event, received_at=received_at)
+        line = check.validate(event, received_at=received_at, backfill=backfill)
         if isinstance(line, Rejection):
             raise AssertionError(line)
         user = event["user_id"]

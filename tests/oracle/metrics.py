@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from tests.oracle.facts import ACTIVITY_TYPES, OPENS, Fact, facts
 
 EVER = 1 << 62
+DAY_MS = 86_400_000
 MICROS = 1_000_000
 
 
@@ -60,8 +62,10 @@ class Scope(NamedTuple):
 class Oracle:
     """Answers metrics over the accepted events of one tenant, given once, as sent, in any order, with repeats."""
 
-    def __init__(self, events: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, events: Iterable[dict[str, Any]], known: int | None = None) -> None:
+        """`known`: the moment that metrics are asked at, in ms, else the present: cohorts are followed up to there."""
         self.facts = facts(events)
+        self._known = known
         self._by_type: dict[str, list[Fact]] = {}
         for one in self.facts:
             self._by_type.setdefault(one.event_type, []).append(one)
@@ -69,6 +73,11 @@ class Oracle:
         self._conversions = _first_of(
             self._of("campaign_converted"), lambda one: (one.campaign_id, one.order_id or one.event_id)
         )
+
+    @property
+    def known(self) -> int:
+        """The moment that metrics are asked at, in ms."""
+        return int(time.time() * 1000) if self._known is None else self._known
 
     def campaigns(self) -> list[str]:
         """Every campaign that any event names."""
@@ -150,6 +159,29 @@ class Oracle:
         opened = {(one.user_id, one.campaign_id) for one in self.messages(before, "message_opened")}
         return {one.user_id for one in self.clicks(scope) if (one.user_id, one.campaign_id) in opened}
 
+    def repeaters(self, orders: list[Fact]) -> set[str]:
+        """Users with two of these or more."""
+        seen: set[str] = set()
+        again: set[str] = set()
+        for one in orders:
+            (again if one.user_id in seen else seen).add(one.user_id)
+        return again
+
+    def signups(self, scope: Scope, days: int = 0) -> dict[str, int]:
+        """When users first signed up, in ms, where that lies inside the scope and so many days before the question."""
+        first = _first_of(self._of("user_signed_up"), lambda one: one.user_id)
+        return {one.user_id: one.ms for one in first if scope.holds(one) and one.ms + days * DAY_MS <= self.known}
+
+    def orders_after(self, signups: dict[str, int], first_day: int, end_day: int) -> list[Fact]:
+        """Orders of these users so many days after their sign-up."""
+        return [
+            one
+            for one in self._orders
+            if one.user_id in signups
+            and first_day * DAY_MS <= one.ms - signups[one.user_id] < end_day * DAY_MS
+            and one.ms < self.known
+        ]
+
     def active(self, scope: Scope) -> set[str]:
         seen = {one.user_id for one in self._in(scope, *ACTIVITY_TYPES)}
         return seen | {one.user_id for one in self.opens(scope)}
@@ -186,6 +218,19 @@ def _bought(oracle: Oracle, scope: Scope) -> list[Fact]:
     return oracle.conversions(scope) if scope.about_a_campaign else oracle.orders(scope)
 
 
+def _retention(days: int) -> Callable[[Oracle, Scope], Quotient]:
+    def retention(oracle: Oracle, scope: Scope) -> Quotient:
+        signups = oracle.signups(scope, days)
+        return _users(oracle.orders_after(signups, days - 30, days)), _number(signups), 100
+
+    return retention
+
+
+def _lifetime_value(oracle: Oracle, scope: Scope) -> Quotient:
+    signups = oracle.signups(scope)
+    return _money(oracle.orders_after(signups, 0, 365)), _number(signups), 1
+
+
 METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
     "roas": lambda o, s: (_money(o.conversions(s)), Fraction(o.spend(s), MICROS), 1),
     "ctr": lambda o, s: (_number(o.clicks(s)), _number(o.impressions(s)), 100),
@@ -200,6 +245,12 @@ METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
     "engagement_rate": lambda o, s: (_users(o.opens(s)), _users(o.impressions(s)), 100),
     "open_rate": lambda o, s: (_users(o.messages(s, "message_opened")), _users(o.messages(s, "message_sent")), 100),
     "click_rate": lambda o, s: (_number(o.message_clickers(s)), _users(o.messages(s, "message_opened")), 100),
+    "average_frequency": lambda o, s: (_number(o.impressions(s)), _users(o.impressions(s)), 1),
+    "ltv": _lifetime_value,
+    "repeat_purchase_rate": lambda o, s: (_number(o.repeaters(_bought(o, s))), _users(_bought(o, s)), 100),
+    "retention_30d": _retention(30),
+    "retention_60d": _retention(60),
+    "retention_90d": _retention(90),
     "revenue": lambda o, s: (_money(_bought(o, s)), None, 1),
     "purchases": lambda o, s: (_number(_bought(o, s)), None, 1),
     "active_users": lambda o, s: (_number(o.active(s)), None, 1),

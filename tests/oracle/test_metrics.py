@@ -68,6 +68,8 @@ def small_world() -> list[dict[str, Any]]:
         ("engagement_rate", 1, 2, 50),
         ("open_rate", 1, 1, 100),
         ("click_rate", 1, 1, 100),
+        ("average_frequency", 2, 2, 1),
+        ("repeat_purchase_rate", 0, 2, 0),
         ("revenue", Fraction(2001, 100), None, Fraction(2001, 100)),
         ("purchases", 2, None, 2),
         ("active_users", 3, None, 3),
@@ -78,8 +80,38 @@ def test_every_metric_of_a_small_world(metric: str, numerator: Any, denominator:
     assert Oracle(small_world()).answer(metric) == (numerator, denominator, value)
 
 
+@pytest.mark.parametrize(
+    ("metric", "numerator", "denominator", "value"),
+    [
+        # u1 buys for 10 and 5 in the first year, u2 for 7, u3 nothing; the order of day 400 is too late.
+        ("ltv", 22, 3, Fraction(22, 3)),
+        # u1 on day 10, u2 on day 30 exactly, which is the second month; u3 is 59 days old.
+        ("retention_30d", 1, 3, Fraction(100, 3)),
+        ("retention_60d", 2, 2, 100),
+        ("retention_90d", 0, 2, 0),
+        ("repeat_purchase_rate", 1, 2, 50),
+    ],
+)
+def test_every_metric_of_people_who_signed_up(metric: str, numerator: Any, denominator: Any, value: Any) -> None:
+    day = 86_400
+    events = [
+        event("user_signed_up", 0, "u1"),
+        event("user_signed_up", 2 * day, "u1"),
+        event("user_signed_up", 0, "u2"),
+        event("user_signed_up", 361 * day, "u3"),
+        event("user_purchased", 10 * day, "u1", order_id="o1", order_value=10.0),
+        event("user_purchased", 40 * day, "u1", order_id="o2", order_value=5.0),
+        event("user_purchased", 41 * day, "u1", order_id="o2", order_value=5.0),
+        event("user_purchased", 30 * day, "u2", order_id="o3", order_value=7.0),
+        event("user_purchased", 400 * day, "u2", order_id="o4", order_value=9.0),
+        event("user_purchased", 430 * day, "u1", order_id="o5", order_value=9.0),
+    ]
+    scope = Scope(end=at(399 * day)) if metric == "repeat_purchase_rate" else Scope()
+    assert Oracle(events, known=at(420 * day)).answer(metric, scope) == (numerator, denominator, value)
+
+
 def test_every_known_metric_has_a_hand_computed_case() -> None:
-    assert len(METRICS) == 15
+    assert len(METRICS) == 21
 
 
 def test_a_campaign_is_asked_about_its_own_orders() -> None:
