@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from api.experiments import ROLES, Experiments, read_experiments
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
+from api.lift import ESTIMATES
 from api.measures import MEASURES, Cells, Measure, read_cells
 from api.reader import Reader
 from api.slices import Slice, buckets
 from api.times import iso
 from schemas.errors import ConfigError
-from schemas.metrics import Dictionary, Dimension, Metric, Unit
+from schemas.metrics import Dictionary, Dimension, Kind, Metric, Unit
 from schemas.taxonomy.pack import Pack
 from schemas.wire import MICROS
 
@@ -32,6 +34,10 @@ class Limits:
 def check_measures(dictionary: Dictionary) -> None:
     """Raise ConfigError when a metric names a measure that does not exist."""
     for metric in dictionary.metrics:
+        if metric.kind is Kind.EXPERIMENT:
+            if metric.id not in ESTIMATES:
+                raise ConfigError("is no experiment that is known", key=f"metrics.{metric.id}.kind")
+            continue
         for pair in (metric.measures, metric.by_campaign):
             for name in (pair.numerator, pair.denominator) if pair else ():
                 if name is not None and name not in MEASURES:
@@ -43,6 +49,8 @@ def check_measures(dictionary: Dictionary) -> None:
 
 def known_to(metric: Metric, pack: Pack) -> bool:
     """Whether a pack declares everything that the metric counts."""
+    if metric.kind is Kind.EXPERIMENT:
+        return all(pack.roles.get(role) for role in ROLES)
     return all(
         MEASURES[name].known_to(pack) for name in (metric.measures.numerator, metric.measures.denominator) if name
     )
@@ -129,13 +137,15 @@ class MetricReader:
     async def _as_of(self, tenant: str, known: int | None) -> int | None:
         return known if known is not None else await self._ledger.as_of(tenant)
 
-    async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Quotients | None:
+    async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Quotients | Experiments | None:
         if asked.group_by is None:
             return None
         campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
         return await self._pair(metric, campaigns, asked, pack)
 
-    async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Quotients:
+    async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Quotients | Experiments:
+        if metric.kind is Kind.EXPERIMENT:
+            return await read_experiments(self._reader, metric, asked, pack)
         pair = metric.by_campaign if campaigns and metric.by_campaign else metric.measures
         scale = 100 if metric.unit is Unit.PERCENT else 1
         above = MEASURES[pair.numerator]
@@ -148,7 +158,7 @@ class MetricReader:
     async def _cells(self, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
         return await read_cells(self._reader, measures, asked, pack, self._limits.buckets)
 
-    def _groups(self, split: Quotients, asked: Slice, limit: int) -> list[dict[str, Any]]:
+    def _groups(self, split: Quotients | Experiments, asked: Slice, limit: int) -> list[dict[str, Any]]:
         found = [{"group": group, **split.at(group, None)} for group in split.groups()]
         found.sort(key=lambda one: (-one["numerator"], -(one["denominator"] or 0), one["group"]))
         found = found[: min(limit, self._limits.groups)]
@@ -157,7 +167,7 @@ class MetricReader:
                 one["series"] = self._series(split, asked, one["group"])
         return found
 
-    def _series(self, pair: Quotients, asked: Slice, group: str | None) -> list[dict[str, Any]]:
+    def _series(self, pair: Quotients | Experiments, asked: Slice, group: str | None) -> list[dict[str, Any]]:
         if asked.interval is None:
             return []
         points = buckets(asked.interval, asked.start_ms, asked.end_ms, self._limits.buckets) or []

@@ -118,3 +118,10 @@ def bucket_sql(interval: Interval, column: str = "timestamp") -> str:
     width = _WIDTHS[interval]
     ms = f"toUnixTimestamp64Milli({column})"
     return f"{ms} - positiveModulo({ms} - {offset}, {width})"
+
+
+def following_sql(interval: Interval, start: str) -> str:
+    """`following` in SQL: the start, in ms, of the point after the one that starts at `start` (an expression, ms)."""
+    if interval is Interval.MONTH:
+        return f"toInt64(toUnixTimestamp(addMonths(toDateTime(intDiv({start}, 1000), 'UTC'), 1))) * 1000"
+    return f"{start} + {_WIDTHS[interval]}"

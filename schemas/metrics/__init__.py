@@ -2,13 +2,14 @@
 
 from schemas.metrics.document import render
 from schemas.metrics.loader import SHIPPED, load_dictionary, shipped_dictionary
-from schemas.metrics.model import Dictionary, Dimension, Healthy, Measures, Metric, Priority, Unit
+from schemas.metrics.model import Dictionary, Dimension, Healthy, Kind, Measures, Metric, Priority, Unit
 
 __all__ = [
     "SHIPPED",
     "Dictionary",
     "Dimension",
     "Healthy",
+    "Kind",
     "Measures",
     "Metric",
     "Priority",

@@ -27,6 +27,13 @@ class Dimension(StrEnum):
     EVENT_TYPE = "event_type"
 
 
+class Kind(StrEnum):
+    """How a value comes about: two measures divided, or treated users compared with those held out."""
+
+    QUOTIENT = "quotient"
+    EXPERIMENT = "experiment"
+
+
 class Priority(StrEnum):
     P0 = "P0"
     P1 = "P1"
@@ -70,8 +77,9 @@ class Metric(_Strict):
 
     `window`: the range that is read when the caller names none (`24h`, `7d`). `by_campaign`: the measures that replace
     the plain ones when the metric is filtered by or split into campaigns or creatives, because then it asks about the
-    campaign's own orders. `live`: whether the live page moves with it; what changes by the week does not. `reading`:
-    how our reading differs from the specification, or why it was chosen.
+    campaign's own orders. Of an experiment the measures only have names, for readers. `live`: whether the live page
+    moves with it; what changes by the week does not. `reading`: how our reading differs from the specification, or why
+    it was chosen.
     """
 
     id: Identifier
@@ -80,6 +88,7 @@ class Metric(_Strict):
     definition: Text
     formula: Text
     unit: Unit
+    kind: Kind = Kind.QUOTIENT
     owner: Text
     refresh: Text
     priority: Priority
@@ -97,6 +106,8 @@ class Metric(_Strict):
         quotient = self.unit in (Unit.PERCENT, Unit.RATIO)
         if quotient and self.measures.denominator is None:
             raise ValueError(f"a {self.unit} needs measures.denominator")
+        if self.kind is Kind.EXPERIMENT and self.live:
+            raise ValueError("an experiment is not live: its answer is for the end of a range")
         if self.by_campaign and (self.by_campaign.denominator is None) != (self.measures.denominator is None):
             raise ValueError("by_campaign must have a denominator exactly when measures has one")
         return self

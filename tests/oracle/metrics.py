@@ -87,6 +87,8 @@ class Oracle:
         """The metric of this dictionary id; KeyError when the oracle does not know it."""
         scope = scope or Scope()
         numerator, denominator, factor = METRICS[metric](self, scope)
+        if factor is None:
+            return Answer(numerator, denominator, None)
         if denominator is None:
             return Answer(numerator, None, numerator * factor)
         value = numerator / denominator * factor if denominator else None
@@ -210,7 +212,8 @@ def _money(some: Iterable[Fact]) -> Fraction:
     return Fraction(sum(one.micros for one in some), MICROS)
 
 
-Quotient = tuple[Fraction, Fraction | None, int]
+Quotient = tuple[Fraction, Fraction | None, int | None]
+"""Numerator, denominator, and what the quotient is multiplied with; None where nothing is known."""
 
 
 def _bought(oracle: Oracle, scope: Scope) -> list[Fact]:
@@ -231,6 +234,50 @@ def _lifetime_value(oracle: Oracle, scope: Scope) -> Quotient:
     return _money(oracle.orders_after(signups, 0, 365)), _number(signups), 1
 
 
+class Arms(NamedTuple):
+    """Orders in scope of each treated and each held out user of one campaign, by user."""
+
+    treated: dict[str, list[Fact]]
+    control: dict[str, list[Fact]]
+
+
+def _arms(oracle: Oracle, scope: Scope) -> dict[str, Arms]:
+    """By campaign, those with somebody on both sides only; a user's side is that of the first delivery in scope."""
+    first: dict[tuple[str, str], Fact] = {}
+    for one in oracle._in(scope, "campaign_delivered"):
+        first.setdefault((one.campaign_id, one.user_id), one)
+    found: dict[str, Arms] = {}
+    for (campaign, user), delivered in first.items():
+        after = [o for o in oracle._orders if o.user_id == user and delivered.ms <= o.ms < scope.end]
+        arms = found.setdefault(campaign, Arms({}, {}))
+        (arms.control if delivered.holdout else arms.treated)[user] = after
+    return {campaign: arms for campaign, arms in found.items() if arms.treated and arms.control}
+
+
+def _lift(per_user: bool) -> Callable[[Oracle, Scope], Quotient]:
+    def lift(oracle: Oracle, scope: Scope) -> Quotient:
+        caused = below = Fraction(0)
+        for treated, control in _arms(oracle, scope).values():
+            bought = sum(1 for orders in treated.values() if orders)
+            baseline = Fraction(sum(1 for orders in control.values() if orders), len(control))
+            caused += bought - baseline * len(treated)
+            below += len(treated) if per_user else bought
+        return caused, below, 100
+
+    return lift
+
+
+def _net_incremental_revenue(oracle: Oracle, scope: Scope) -> Quotient:
+    net = Fraction(0)
+    for campaign, (treated, control) in _arms(oracle, scope).items():
+        paid, unpaid = (
+            sum(order.micros for orders in side.values() for order in orders) for side in (treated, control)
+        )
+        net += paid - Fraction(unpaid, len(control)) * len(treated)
+        net -= oracle.spend(Scope(scope.start, scope.end, campaign_id=campaign))
+    return net / MICROS, None, 1 if _arms(oracle, scope) else None
+
+
 METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
     "roas": lambda o, s: (_money(o.conversions(s)), Fraction(o.spend(s), MICROS), 1),
     "ctr": lambda o, s: (_number(o.clicks(s)), _number(o.impressions(s)), 100),
@@ -248,6 +295,9 @@ METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
     "average_frequency": lambda o, s: (_number(o.impressions(s)), _users(o.impressions(s)), 1),
     "ltv": _lifetime_value,
     "repeat_purchase_rate": lambda o, s: (_number(o.repeaters(_bought(o, s))), _users(_bought(o, s)), 100),
+    "incrementality": _lift(per_user=False),
+    "holdout_lift": _lift(per_user=True),
+    "net_incremental_revenue": _net_incremental_revenue,
     "retention_30d": _retention(30),
     "retention_60d": _retention(60),
     "retention_90d": _retention(90),

@@ -69,6 +69,10 @@ def small_world() -> list[dict[str, Any]]:
         ("open_rate", 1, 1, 100),
         ("click_rate", 1, 1, 100),
         ("average_frequency", 2, 2, 1),
+        # u1 of u1 and u2 bought after it, for 19.99; so did u3, who was held out, for 0.02; 4.50 were spent.
+        ("incrementality", -1, 1, -100),
+        ("holdout_lift", -1, 2, -50),
+        ("net_incremental_revenue", Fraction(1545, 100), None, Fraction(1545, 100)),
         ("repeat_purchase_rate", 0, 2, 0),
         ("revenue", Fraction(2001, 100), None, Fraction(2001, 100)),
         ("purchases", 2, None, 2),
@@ -111,7 +115,7 @@ def test_every_metric_of_people_who_signed_up(metric: str, numerator: Any, denom
 
 
 def test_every_known_metric_has_a_hand_computed_case() -> None:
-    assert len(METRICS) == 21
+    assert len(METRICS) == 24
 
 
 def test_a_campaign_is_asked_about_its_own_orders() -> None:
@@ -129,7 +133,8 @@ def test_nothing_divided_by_nothing_is_no_value_and_no_error() -> None:
     empty = Oracle([])
     for metric in METRICS:
         answer = empty.answer(metric)
-        assert answer.value == (None if answer.denominator is not None else 0)
+        unknown = answer.denominator is not None or metric == "net_incremental_revenue"
+        assert answer.value == (None if unknown else 0)
 
 
 def test_a_range_includes_its_start_and_excludes_its_end() -> None:
