@@ -1,11 +1,13 @@
 """The board: the last day's window cells of all shards, summed by tenant and campaign, minute by minute.
 
-Cells are absolute, so a cell that comes again (a replay, a restart of a worker, a late correction) replaces itself.
+Cells are absolute, so a cell that comes again (a replay, a restart of a worker, a late correction) replaces itself. For
+that the cells of the last 20 minutes are kept. Of older minutes only the sums are: where a cell comes again, the minute is
+`missed`, and to be counted again from the `windows` table. A day of cells would take a gigabyte at 500 events a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from schemas.wire import WindowCell
@@ -18,6 +20,11 @@ MEASURES: Final = ("impression", "click", "open", "conversion", "purchase", "spe
 """Roles that are counted; `event` counts every event besides, but those of the system itself."""
 
 SYSTEM: Final = "system"
+
+KEEP_SECONDS: Final = 26 * 3600
+"""Of event time, on the board."""
+CELL_SECONDS: Final = 1200
+"""Of event time, cell by cell: workers count the last quarter of an hour, and write older minutes anew now and then."""
 
 
 class Sum(NamedTuple):
@@ -41,11 +48,17 @@ class Touched(NamedTuple):
 
 
 class Board:
-    """Sums by (tenant, campaign) and minute; campaign "" is the whole tenant. Keeps `keep_seconds` of event time."""
+    """Sums by (tenant, campaign) and minute; campaign "" is the whole tenant.
 
-    def __init__(self, packs: Iterable[Roles], *, keep_seconds: int = 26 * 3600) -> None:
+    `missed`: minutes (Unix seconds) that cells came for which were let go.
+    """
+
+    def __init__(
+        self, packs: Iterable[Roles], *, keep_seconds: int = KEEP_SECONDS, cell_seconds: int = CELL_SECONDS
+    ) -> None:
         self._measures_of = _measures(packs)
-        self._keep = keep_seconds
+        self._keep, self._keep_cells = keep_seconds, cell_seconds
+        self.missed: set[int] = set()
         self._cells: dict[int, dict[CellKey, WindowCell]] = {}
         self._sums: dict[tuple[str, str], dict[int, dict[str, Sum]]] = {}
 
@@ -63,14 +76,29 @@ class Board:
     def update(self, cells: Iterable[WindowCell], now: float) -> list[Touched]:
         """Take absolute cells; returns the tenants' minutes that changed by it."""
         touched: set[tuple[str, str, int]] = set()
-        oldest = now - self._keep
         for cell in cells:
-            if cell.minute < oldest:
+            if cell.minute < now - self._keep:
+                continue
+            if cell.minute < now - self._keep_cells:
+                self.missed.add(cell.minute)
                 continue
             for measure in self._put(cell):
                 touched.add((cell.tenant, measure, cell.minute))
-        self._expire(oldest)
-        return [Touched(*key, self._sums[key[0], ""][key[2]][key[1]]) for key in sorted(touched)]
+        self._expire(now)
+        return self._totals(touched)
+
+    def recount(self, minutes: Collection[int], cells: Iterable[WindowCell], now: float) -> list[Touched]:
+        """Forget these minutes and take `cells` for them, each once, as the table has them; returns what changed."""
+        touched = self._forget(minutes)
+        for cell in cells:
+            if cell.minute >= now - self._keep_cells:
+                measures = self._put(cell)
+            else:
+                measures = self._add(cell, cell.events, cell.amount_micros)
+            touched.update((cell.tenant, measure, cell.minute) for measure in measures)
+        self.missed -= set(minutes)
+        self._expire(now)
+        return self._totals(touched)
 
     def sums(self, tenant: str, campaign: str, start: float, end: float) -> dict[str, Sum]:
         """Sums by measure over minutes in [start, end)."""
@@ -99,6 +127,9 @@ class Board:
         cells[key] = cell
         events = cell.events - (before.events if before else 0)
         amount = cell.amount_micros - (before.amount_micros if before else 0)
+        return self._add(cell, events, amount)
+
+    def _add(self, cell: WindowCell, events: int, amount: int) -> tuple[str, ...]:
         if not events and not amount:
             return ()
         measures = self._measures_of(cell.event_type, cell.subtype)
@@ -108,9 +139,26 @@ class Board:
                 sums[measure] = sums.get(measure, Sum()).plus(events, amount)
         return measures
 
-    def _expire(self, oldest: float) -> None:
-        for minute in [minute for minute in self._cells if minute < oldest]:
+    def _totals(self, touched: set[tuple[str, str, int]]) -> list[Touched]:
+        def total(tenant: str, measure: str, minute: int) -> Sum:
+            return self._sums.get((tenant, ""), {}).get(minute, {}).get(measure, Sum())
+
+        return [Touched(*key, total(*key)) for key in sorted(touched)]
+
+    def _forget(self, minutes: Collection[int]) -> set[tuple[str, str, int]]:
+        found: set[tuple[str, str, int]] = set()
+        for (tenant, _), sums in self._sums.items():
+            for minute in minutes:
+                found.update((tenant, measure, minute) for measure in sums.pop(minute, {}))
+        for minute in minutes:
+            self._cells.pop(minute, None)
+        return found
+
+    def _expire(self, now: float) -> None:
+        oldest = now - self._keep
+        for minute in [minute for minute in self._cells if minute < now - self._keep_cells]:
             del self._cells[minute]
+        self.missed = {minute for minute in self.missed if minute >= oldest}
         for key, minutes in list(self._sums.items()):
             for minute in [minute for minute in minutes if minute < oldest]:
                 del minutes[minute]

@@ -33,7 +33,7 @@ from stream_processors.ports import PublisherPort, Record, WarehousePort
 from stream_processors.routes import Background, Route, Store
 from stream_processors.settings import ProcessorSettings, WatcherSettings
 from stream_processors.sql import Roles, moment
-from stream_processors.watch.board import Board
+from stream_processors.watch.board import KEEP_SECONDS, Board
 from stream_processors.watch.metric_readings import metric_readings
 from stream_processors.watch.quality import SLOW_SIGNALS, Quality
 from stream_processors.watch.series import HISTORY_SECONDS, history, points
@@ -45,6 +45,7 @@ ACTION_OVERLAP_SECONDS = 30.0
 QUALITY_ROW_SECONDS = 10.0
 SNAPSHOT_SECONDS = 60.0
 SWAP_SECONDS = 10.0
+MISSED_SECONDS = 2.0
 ALL_EVENTS = "events"
 SPECIFIC_SECONDS = 900.0
 """For this long after an anomaly of one metric, the same in the sum of all events is no news."""
@@ -123,14 +124,17 @@ class Watcher:
 
     def _load_windows(self, now: float) -> None:
         """Have what the table says on a fresh board and in the series."""
-        cells = self._ports.warehouse.query_bytes(
-            "SELECT * REPLACE (toUnixTimestamp(minute) AS minute) FROM windows FINAL"
-            f" WHERE minute >= {int(now) - 26 * 3600} AND tenant != ''",
+        cells = self._stored_cells(f"minute >= {int(now) - KEEP_SECONDS}")
+        self._board = Board(self._packs.values())
+        self._board.recount((), cells, now)
+        self._anomalies.restore(history(self._ports.warehouse, self._packs.values(), now - HISTORY_SECONDS, now + 3600))
+
+    def _stored_cells(self, where: str) -> list[WindowCell]:
+        found = self._ports.warehouse.query_bytes(
+            f"SELECT * REPLACE (toUnixTimestamp(minute) AS minute) FROM windows FINAL WHERE {where} AND tenant != ''",
             "JSONEachRow",
         )
-        self._board = Board(self._packs.values())
-        self._board.update(self._decoder.decode_lines(cells), now)
-        self._anomalies.restore(history(self._ports.warehouse, self._packs.values(), now - HISTORY_SECONDS, now + 3600))
+        return self._decoder.decode_lines(found)
 
     def _follow_swap(self, now: float) -> None:
         """Read the windows again when the table was exchanged for a rebuilt one (`deploy.replay`)."""
@@ -171,6 +175,8 @@ class Watcher:
             self._follow_swap(now)
         with self._lock:
             self._fill_history()
+            if self._is_due("missed", MISSED_SECONDS, now):
+                self._count_missed(now)
             ended, self._ended = self._ended, []
             found = self._anomalies.evaluate(now)
             readings = list(metric_readings(self._board, self._rules.needed(), now))
@@ -245,7 +251,7 @@ class Watcher:
 
     def _note_old(self, cells: Sequence[WindowCell], now: float) -> None:
         """Minutes that are too old for the board (a backfill) come from the table, in one go."""
-        old = [cell.minute for cell in cells if now - HISTORY_SECONDS <= cell.minute < now - 26 * 3600]
+        old = [cell.minute for cell in cells if now - HISTORY_SECONDS <= cell.minute < now - KEEP_SECONDS]
         if old:
             first, last = self._old or (float("inf"), 0.0)
             self._old = (min(first, *old), max(last, *old) + 60)
@@ -254,6 +260,13 @@ class Watcher:
         if self._old is not None:
             self._anomalies.restore(history(self._ports.warehouse, self._packs.values(), *self._old))
             self._old = None
+
+    def _count_missed(self, now: float) -> None:
+        """Minutes of which the board keeps no cells come from the table, too."""
+        minutes = sorted(self._board.missed)
+        if minutes:
+            cells = self._stored_cells(f"minute IN ({','.join(map(str, minutes))})")
+            self._anomalies.restore(points(self._board.recount(minutes, cells, now)))
 
     def _is_due(self, what: str, every: float, now: float) -> bool:
         if now < self._due.get(what, 0.0):

@@ -80,6 +80,28 @@ def test_what_is_older_than_the_board_is_left_out_and_let_go() -> None:
     assert board.tenants() == set()
 
 
+def test_of_older_minutes_only_the_sums_are_kept_and_cells_that_come_again_are_missed() -> None:
+    """Whether a cell comes again, changed, emptied or for the first time: the table says what the minute is."""
+    board = Board([PACK], cell_seconds=3600)
+    old = [cell("campaign_clicked", 3), cell("campaign_clicked", 4, campaign_id="autumn")]
+    board.update(old, NOW)
+    later = NOW + 3700
+    assert board.update([cell("campaign_clicked", 1, minute=MINUTE + 3660)], later)
+    assert (len(board), board.missed) == (1, set())
+    assert board.sums("demo", "", MINUTE, MINUTE + 60)["click"] == Sum(7, 0)
+    again = cell("campaign_clicked", 5, version=2)
+    assert board.update([again], later) == []
+    assert board.missed == {MINUTE}
+    assert board.sums("demo", "", MINUTE, MINUTE + 60)["click"] == Sum(7, 0)
+    touched = board.recount({MINUTE}, [again], later)
+    assert ("demo", "click", MINUTE, Sum(5, 0)) in touched
+    assert (len(board), board.missed) == (1, set())
+    assert board.sums("demo", "spring", MINUTE, MINUTE + 60)["click"] == Sum(5, 0)
+    assert not board.sums("demo", "autumn", MINUTE, MINUTE + 60)
+    assert ("demo", "click", MINUTE, Sum(0, 0)) in board.recount({MINUTE}, [], later)
+    assert not board.sums("demo", "", MINUTE, MINUTE + 60)
+
+
 @pytest.mark.parametrize("spend, expected", [(2_000_000, 3.0), (0, None)])
 def test_roas_is_revenue_over_spend_and_null_without_spend(spend: int, expected: float | None) -> None:
     board = Board([PACK])

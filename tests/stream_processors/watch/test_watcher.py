@@ -164,6 +164,17 @@ def test_a_table_that_was_exchanged_for_a_rebuilt_one_is_read_again(scene: Scene
     assert scene.watcher._board.sums("demo", "", MINUTE - 3600, MINUTE - 120)["click"].events == 2
 
 
+def test_a_minute_whose_cells_were_let_go_is_counted_from_the_table(scene: Scene) -> None:
+    """Late events change a minute of some hours ago; the watcher keeps its sums only."""
+    old = MINUTE - 2 * 3600
+    before = scene.watcher._board.sums("demo", "", old, old + 60)["click"].events
+    scene.clicks(before + 5, 2, minute=old)
+    scene.clock.advance(3)
+    scene.watcher.evaluate()
+    assert scene.watcher._board.sums("demo", "", old, old + 60)["click"].events == before + 5
+    assert len(scene.watcher._board) <= 61
+
+
 def test_an_unreadable_rollup_costs_no_other(scene: Scene) -> None:
     good = encode_lines([cell("campaign_clicked", 1500, minute=MINUTE, campaign_id="", version=9)])
     scene.watcher.handle_rollups([Record(0, 1, b"\x00", {}), Record(0, 2, good, {})])()
