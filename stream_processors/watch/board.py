@@ -1,8 +1,9 @@
 """The board: the last day's window cells of all shards, summed by tenant and campaign, minute by minute.
 
 Cells are absolute, so a cell that comes again (a replay, a restart of a worker, a late correction) replaces itself. For
-that the cells of the last 20 minutes are kept. Of older minutes only the sums are: where a cell comes again, the minute is
-`missed`, and to be counted again from the `windows` table. A day of cells would take a gigabyte at 500 events a second.
+that the cells of the last 20 minutes are kept. Of older minutes only the sums are: where a cell comes again, the minute
+is `missed`, and to be counted again from the `windows` table. A day of cells would take a gigabyte at 500 events a
+second.
 """
 
 from __future__ import annotations

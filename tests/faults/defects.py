@@ -180,7 +180,10 @@ def forgotten_ids(_: str) -> None:
 
     from stream_processors.recovery import Recovery
 
-    _replace(Recovery, "_fingerprints", lambda _: lambda *_: np.empty(0, dtype=np.uint64))
+    def make(_: Any) -> Any:
+        return lambda _, partitions: {partition: np.empty(0, dtype=np.uint64) for partition in partitions}
+
+    _replace(Recovery, "_fingerprints", make)
 
 
 def forgotten_windows(_: str) -> None:
@@ -197,15 +200,15 @@ def forgotten_users(_: str) -> None:
     _replace(Recovery, "_load_changed_users", lambda _: lambda *_: None)
 
 
-def answer_before_kafka(_: str) -> None:
-    """The collector answers 200 as soon as the events are on their way, not when Kafka has them."""
+def answer_before_kafka(value: str) -> None:
+    """The collector answers 200 for what it is going to send (`value`: seconds later, 0.5), not when Kafka has it."""
     from ingest.courier import Courier
 
     def make(send: Any) -> Any:
         def hasty(self: Any, chunk: Any) -> None:
-            send(self, chunk)
             for ticket in chunk.tickets:
                 ticket.resolve()
+            asyncio.get_running_loop().call_later(float(value or 0.5), send, self, chunk)
 
         return hasty
 
@@ -258,8 +261,9 @@ def same_chunk_numbers(_: str) -> None:
 
 
 def slow_exit(value: str) -> None:
-    """SIGTERM is heeded late (`value`: seconds, 20)."""
+    """SIGTERM is heeded late (`value`: seconds, 20), and nothing ends the process before that."""
     from deploy import worker
+    from stream_processors import faust_app
 
     def make(run: Any) -> Any:
         def lingering(*more: Any, **named: Any) -> None:
@@ -270,6 +274,7 @@ def slow_exit(value: str) -> None:
 
         return lingering
 
+    _replace(faust_app, "STOP_SECONDS", lambda _: 3600.0)
     _replace(worker, "run_app", make)
 
 

@@ -92,19 +92,19 @@ def boastful_spool(_: str) -> None:
 
 
 def frozen_snapshots(_: str) -> None:
-    """Each snapshot holds the model as it was at the first one."""
-    from online_models.snapshots import SnapshotStore
+    """Each snapshot holds the model as it was at the first one, beside the days that are done by now."""
+    from online_models.churn import ChurnModel
 
-    first: list[bytes] = []
+    first: list[Any] = []
 
-    def make(save: Any) -> Any:
-        def frozen(self: Any, manifest: Any, payload: bytes) -> Any:
-            first.append(payload)
-            return save(self, manifest, first[0])
+    def make(to_snapshot: Any) -> Any:
+        def frozen(self: Any) -> Any:
+            first.append(to_snapshot(self))
+            return first[0]
 
         return frozen
 
-    replace(SnapshotStore, "save", make)
+    replace(ChurnModel, "to_snapshot", make)
 
 
 INSTRUMENTS = (clock,)

@@ -103,7 +103,7 @@ PLANTED = (
         "collector",
         network.test_network_cut_one_way_flapping_and_black_hole,
         "lost",
-        Size(events=3_000, rate=400, seconds=6),
+        Size(events=24_000, rate=400, seconds=8),
     ),
     Planted(
         "forgotten_windows",
@@ -113,7 +113,7 @@ PLANTED = (
         Size(events=4_000, rate=500, seconds=6),
     ),
     Planted(
-        "slow_for_one_user",
+        "slow_for_one_user=4",
         "worker",
         skew.test_one_user_causes_most_of_the_traffic,
         "p99 went from",
