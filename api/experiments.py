@@ -20,7 +20,7 @@ from api.sources import order_rows
 from schemas.metrics import Dimension, Metric
 from schemas.taxonomy.pack import Pack
 
-ROLES = ("impression", "purchase")
+ROLES = ("impression", "purchase", "spend")
 """What a pack must declare for an experiment to be known."""
 
 Found = dict[str | None, dict[str, Experiment]]

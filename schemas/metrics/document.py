@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.metrics.model import Dictionary, Healthy, Metric, Unit
+from schemas.metrics.model import Dictionary, Healthy, Kind, Metric, Unit
 
 _HEAD = """# Metrics
 
@@ -12,6 +12,9 @@ A metric is a numerator over a denominator, both exact, divided once. Percent ru
 is 0 the value is `null`, not 0. Ranges are by event time, the start included and the end not. Money is in the tenant's
 currency. The same events in any order, some of them twice, give the same numbers. A metric is marked `incomplete` when
 less than 90 % of the data expected for its range is stored.
+
+An experiment compares users who were treated with users who were held out. Beside its value stand `low` and `high`, the
+ends of the 95 % confidence interval, `p_value`, two-sided, and how many `treated_users` and `control_users` it is by.
 """
 
 
@@ -41,7 +44,7 @@ def healthy_text(healthy: Healthy, unit: Unit) -> str:
 def _section(m: Metric) -> str:
     facts = [
         ("Formula", m.formula),
-        ("Measures", _measures(m)),
+        ("Experiment" if m.kind is Kind.EXPERIMENT else "Measures", _measures(m)),
         ("Split and filter by", ", ".join(f"`{d}`" for d in m.dimensions) or "nothing"),
         ("Owner", m.owner),
         ("Refresh", m.refresh),

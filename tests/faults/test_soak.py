@@ -16,7 +16,7 @@ from tests.faults.traffic import Traffic
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
 MOST_GROWTH = 1.0
-"""Percent an hour of any process's memory, after the first quarter of the time (half an hour of two)."""
+"""Percent an hour of the memory of any process of ours, after the first quarter of the time (half an hour of two)."""
 HALF_HOUR = 1800.0
 NEVER = 1e6
 """Seconds behind, as long as some partition has no event yet."""
@@ -24,7 +24,10 @@ NEVER = 1e6
 
 @pytest.mark.sizes(short=Size(rate=200, seconds=12), full=Size(rate=500, seconds=7200))
 def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]) -> None:
-    """`seconds` of traffic. The growth of memory is judged where it was looked at for an hour at least."""
+    """`seconds` of traffic. The growth of memory is judged where it was looked at for an hour at least.
+
+    Kafka's is written down only: a JVM takes its heap up to the limit it was given before it looks for what is garbage.
+    """
     traffic, events = Traffic(seed=1001, rate=size.rate, users=5_000), int(size.rate * size.seconds)
     settled = min(HALF_HOUR, size.seconds / 4)
     with Pipeline(tmp_path, faults_kind, plants=plants, watcher=True, api=True) as pipeline:
@@ -38,7 +41,7 @@ def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plan
     growth = watch.growth(settled)
     assert {*pipeline.processes} <= growth.keys(), "a process was not looked at"
     if size.seconds - settled >= 2 * HALF_HOUR:
-        assert max(growth.values()) < MOST_GROWTH, growth
+        assert max(growth[name] for name in pipeline.processes) < MOST_GROWTH, growth
     behind = [seconds for at, seconds in watch.behind if at >= settled and seconds < NEVER]
     record(
         growth_percent_an_hour=growth,
