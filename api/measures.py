@@ -17,6 +17,7 @@ from api.selections import (
     BY_MESSAGE,
     NOT_HELD_OUT,
     Question,
+    Rows,
     Select,
     before_end,
     campaign_newcomers,
@@ -134,8 +135,7 @@ async def read_cells(
     sql, params = statement(measures, asked, pack)
     read: list[Cells] = [{} for _ in measures]
     for aggregated, group, point, *numbers in await reader.rows(sql, params):
-        # Bit 2 of `aggregated`: over all groups; bit 1: over all points.
-        key = None if aggregated & 2 else group, None if aggregated & 1 else int(point)
+        key = cell_key(aggregated, group, point)
         for cells, n in zip(read, numbers, strict=True):
             cells[key] = int(n)
     return [running_totals(cells, points) for cells in read] if first.to_date else read
@@ -147,14 +147,23 @@ def statement(measures: Sequence[Measure], asked: Slice, pack: Pack) -> tuple[st
     used = [measure.aggregate for measure in measures]
     columns = frozenset[str]().union(*(one.columns for one in used))
     rows = measures[0].select(bind, Question(asked, pack, columns, any(one.exact_rows for one in used)))
-    numbers = ", ".join(one.sql for one in used)
+    return grouped(rows, asked, ", ".join(one.sql for one in used), _point(measures[0], asked)), bind.params
+
+
+def grouped(rows: Rows, asked: Slice, numbers: str, point: str) -> str:
+    """The SELECT of aggregates over rows, by the groups and points of a slice: (aggregated bits, group, point, …)."""
     where = " AND ".join(rows.conditions)
     keys, sets = _sets(asked)
     if not sets:
-        return f"SELECT {keys}, {numbers} FROM {rows.source} WHERE {where}", bind.params
+        return f"SELECT {keys}, {numbers} FROM {rows.source} WHERE {where}"
     group = f"toString({asked.group_by.value})" if asked.group_by else "''"
-    inner = f"SELECT *, {group} AS g, {_point(measures[0], asked)} AS b FROM {rows.source} WHERE {where}"
-    return f"SELECT {keys}, {numbers} FROM ({inner}) GROUP BY GROUPING SETS ({sets})", bind.params
+    inner = f"SELECT *, {group} AS g, {point} AS b FROM {rows.source} WHERE {where}"
+    return f"SELECT {keys}, {numbers} FROM ({inner}) GROUP BY GROUPING SETS ({sets})"
+
+
+def cell_key(aggregated: int, group: str, point: int) -> tuple[str | None, int | None]:
+    """The key of `Cells` of a row of `grouped`. Bit 2 of `aggregated`: over all groups; bit 1: over all points."""
+    return None if aggregated & 2 else group, None if aggregated & 1 else int(point)
 
 
 def _sets(asked: Slice) -> tuple[str, str]:

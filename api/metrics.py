@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from api.distributions import OBSERVED, Distributions, read_distributions
 from api.experiments import ROLES, Experiments, read_experiments
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.lift import ESTIMATES
@@ -35,22 +36,28 @@ def check_measures(dictionary: Dictionary) -> None:
     """Raise ConfigError when a metric names a measure that does not exist."""
     for metric in dictionary.metrics:
         if metric.kind is Kind.EXPERIMENT:
-            if metric.id not in ESTIMATES:
-                raise ConfigError("is no experiment that is known", key=f"metrics.{metric.id}.kind")
+            _check(metric.id, ESTIMATES, "experiment", f"metrics.{metric.id}.kind")
+            continue
+        if metric.kind is Kind.DISTRIBUTION:
+            _check(metric.measures.numerator, OBSERVED, "distribution", f"metrics.{metric.id}.measures")
             continue
         for pair in (metric.measures, metric.by_campaign):
             for name in (pair.numerator, pair.denominator) if pair else ():
-                if name is not None and name not in MEASURES:
-                    known = ", ".join(sorted(MEASURES))
-                    raise ConfigError(
-                        f"there is no measure {name!r}; known: {known}", key=f"metrics.{metric.id}.measures"
-                    )
+                if name is not None:
+                    _check(name, MEASURES, "measure", f"metrics.{metric.id}.measures")
+
+
+def _check(name: str, known: Mapping[str, object], what: str, key: str) -> None:
+    if name not in known:
+        raise ConfigError(f"there is no {what} {name!r}; known: {', '.join(sorted(known))}", key=key)
 
 
 def known_to(metric: Metric, pack: Pack) -> bool:
     """Whether a pack declares everything that the metric counts."""
     if metric.kind is Kind.EXPERIMENT:
         return all(pack.roles.get(role) for role in ROLES)
+    if metric.kind is Kind.DISTRIBUTION:
+        return OBSERVED[metric.measures.numerator].known_to(pack)
     return all(
         MEASURES[name].known_to(pack) for name in (metric.measures.numerator, metric.measures.denominator) if name
     )
@@ -88,6 +95,10 @@ class Quotients:
         below = _exact(self.below, self.below_cells.get((group, point), 0))
         value = float(above / below * self.scale) if below else None
         return {"value": value, "numerator": _plain(above), "denominator": _plain(below)}
+
+
+Answers = Quotients | Experiments | Distributions
+"""What a metric of any kind is at each group and point."""
 
 
 def _exact(measure: Measure, n: int) -> Fraction:
@@ -137,15 +148,17 @@ class MetricReader:
     async def _as_of(self, tenant: str, known: int | None) -> int | None:
         return known if known is not None else await self._ledger.as_of(tenant)
 
-    async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Quotients | Experiments | None:
+    async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Answers | None:
         if asked.group_by is None:
             return None
         campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
         return await self._pair(metric, campaigns, asked, pack)
 
-    async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Quotients | Experiments:
+    async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Answers:
         if metric.kind is Kind.EXPERIMENT:
             return await read_experiments(self._reader, metric, asked, pack)
+        if metric.kind is Kind.DISTRIBUTION:
+            return await read_distributions(self._reader, metric, asked, pack)
         pair = metric.by_campaign if campaigns and metric.by_campaign else metric.measures
         scale = 100 if metric.unit is Unit.PERCENT else 1
         above = MEASURES[pair.numerator]
@@ -158,7 +171,7 @@ class MetricReader:
     async def _cells(self, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
         return await read_cells(self._reader, measures, asked, pack, self._limits.buckets)
 
-    def _groups(self, split: Quotients | Experiments, asked: Slice, limit: int) -> list[dict[str, Any]]:
+    def _groups(self, split: Answers, asked: Slice, limit: int) -> list[dict[str, Any]]:
         found = [{"group": group, **split.at(group, None)} for group in split.groups()]
         found.sort(key=lambda one: (-one["numerator"], -(one["denominator"] or 0), one["group"]))
         found = found[: min(limit, self._limits.groups)]
@@ -167,7 +180,7 @@ class MetricReader:
                 one["series"] = self._series(split, asked, one["group"])
         return found
 
-    def _series(self, pair: Quotients | Experiments, asked: Slice, group: str | None) -> list[dict[str, Any]]:
+    def _series(self, pair: Answers, asked: Slice, group: str | None) -> list[dict[str, Any]]:
         if asked.interval is None:
             return []
         points = buckets(asked.interval, asked.start_ms, asked.end_ms, self._limits.buckets) or []

@@ -11,6 +11,7 @@ from api.sources import (
     campaign_newcomer_rows,
     events_where,
     filters_where,
+    first_conversion_rows,
     first_purchase_rows,
     followed_rows,
     order_rows,
@@ -124,6 +125,18 @@ def followed(first_day: int, end_day: int, *, whole: bool = False) -> Select:
         return Rows(rows, [*range_where(bind, asked), *over])
 
     return select
+
+
+def of_live_events(bind: Binder, q: Question) -> Rows:
+    """All events but those that a backfill brought."""
+    rows = everything(bind, q)
+    return Rows(rows.source, [*rows.conditions, "NOT backfill"])
+
+
+def first_conversions(bind: Binder, q: Question) -> Rows:
+    """Users' first conversions of a campaign in the range, with `waited_ms` since its first delivery to them."""
+    rows = first_conversion_rows(bind, q.asked.tenant, q.pack.roles, q.carried, q.asked.end_ms)
+    return Rows(rows, range_where(bind, q.asked))
 
 
 def clicks_after_messages(bind: Binder, q: Question) -> Rows:

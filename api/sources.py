@@ -117,6 +117,32 @@ def followed_rows(
     )
 
 
+def first_conversion_rows(
+    bind: Binder, tenant: str, roles: Mapping[str, Sequence[EventRef]], columns: Collection[str], before_ms: int
+) -> str:
+    """A subquery of (campaign, user) at the first conversion, with `waited_ms` since the first delivery before it.
+
+    Deliveries to held out users are none. Who was never sent the campaign before, has not waited and is left out.
+    """
+    carried = [name for name in columns if name not in ("user_id", "campaign_id")]
+    names = ["user_id", "campaign_id", "event_id", *carried]
+    orders = order_rows(bind, tenant, roles["conversion"], names, before_ms=before_ms, by_campaign=True)
+    first = _first({name: name for name in carried}, "(timestamp, event_id)")
+    converted = _at_first(first, carried, f"{orders} GROUP BY campaign_id, user_id", "campaign_id, user_id")
+    sent = f"{events_where(bind, tenant, roles['impression'])} AND timestamp < {bind.time(before_ms)}"
+    delivered = (
+        "(SELECT toString(campaign_id) AS campaign, user_id, min(timestamp) AS since "
+        f"FROM events WHERE {sent} AND NOT is_holdout GROUP BY campaign, user_id)"
+    )
+    named = "".join(f", c.{name} AS {name}" for name in carried)
+    waited = "toUnixTimestamp64Milli(c.timestamp) - toUnixTimestamp64Milli(d.since)"
+    return (
+        f"(SELECT c.timestamp AS timestamp, c.user_id AS user_id, c.campaign_id AS campaign_id{named}, "
+        f"{waited} AS waited_ms FROM {converted} AS c "
+        f"INNER JOIN {delivered} AS d ON c.campaign_id = d.campaign AND c.user_id = d.user_id WHERE waited_ms >= 0)"
+    )
+
+
 def campaign_newcomer_rows(
     bind: Binder, tenant: str, purchases: Sequence[EventRef], conversions: Sequence[EventRef], before_ms: int
 ) -> str:

@@ -100,7 +100,7 @@ class Recovery:
             order = sorted(partitions)
             for some in (order[start : start + at_once] for start in range(0, len(order), at_once)):
                 ids = self._fingerprints(some)
-                states.update((partition, self._load(partition, ids[partition])) for partition in some)
+                states.update(self._load(ids))
             if self._rows(mine) == before:
                 break
             log.warning("partitions %s: events were stored while they were loaded; loading again", sorted(partitions))
@@ -115,25 +115,31 @@ class Recovery:
             f"SELECT count() AS n, toUnixTimestamp64Milli(max(inserted_at)) AS at FROM events WHERE {mine}"
         )[0]
 
-    def _load(self, partition: int, ids: Ids) -> PartitionState:
-        mine = f"slot % {self.partitions} = {partition}"
-        shard = shard_name(partition, self.partitions)
-        if partition == 0:
+    def _load(self, ids: Mapping[int, Ids]) -> dict[int, PartitionState]:
+        """The states of the partitions whose ids these are: one scan each for windows and users of all of them."""
+        if 0 in ids:
             self._drop_foreign_windows()
-        epoch = self.epoch()
-        state = PartitionState(
-            partition,
-            self.partitions,
-            IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=ids),
-            Windows(shard, hot_minutes=self._hot_minutes),
-            Users(self._role_tables, most=self._users_in_memory),
-            epoch,
-        )
-        state.windows.go_on_after(self._last_version())
-        since = max(0.0, covered_until(self._warehouse, shard, epoch) - OVERLAP_SECONDS)
-        self._load_windows(state.windows, mine, since)
-        self._load_changed_users(state.users, mine, since)
-        return state
+        epoch, last = self.epoch(), self._last_version()
+        states = {
+            partition: PartitionState(
+                partition,
+                self.partitions,
+                IdIndex(partial(self.chunks_of, partition), recent=self._recent_ids, stored=some),
+                Windows(shard_name(partition, self.partitions), hot_minutes=self._hot_minutes),
+                Users(self._role_tables, most=self._users_in_memory),
+                epoch,
+            )
+            for partition, some in ids.items()
+        }
+        since = {
+            partition: max(0.0, covered_until(self._warehouse, state.shard, epoch) - OVERLAP_SECONDS)
+            for partition, state in states.items()
+        }
+        for state in states.values():
+            state.windows.go_on_after(last)
+        self._load_windows(states, since)
+        self._load_changed_users(states, since)
+        return states
 
     def chunks_of(self, partition: int, tenant: str, event_ids: Sequence[str]) -> dict[str, int]:
         """The chunk that brought each of these ids to the partition, for those that are stored, or were moved away."""
@@ -201,13 +207,13 @@ class Recovery:
         hot = [minute for minute in minutes if minute >= oldest_hot]
         mine = f"slot % {self.partitions} = {partition}"
         cells = self.recompute(partition, minutes, 0)
-        users = self._recomputed_users(f"{mine} AND (tenant, user_id) IN {pair_list(keys)}")
+        users = [user for _, user in self._recomputed_users(f"{mine} AND (tenant, user_id) IN {pair_list(keys)}")]
         left = {(state.tenant, state.user_id) for state in users}
         return Recount(
             minutes,
             keys,
             cells + _emptied(shard_name(partition, self.partitions), lines, cells),
-            list(self._hot_cells(f"{mine} AND {_minutes_are(hot)}")) if hot else [],
+            [cell for _, cell in self._hot_cells(f"{mine} AND {_minutes_are(hot)}")] if hot else [],
             users,
             [UserState(*key, 0.0, 0.0) for key in keys if key not in left],
         )
@@ -249,37 +255,56 @@ class Recovery:
         highest = ", ".join(f"(SELECT max(version) FROM {table})" for table in tables)
         return int(self._warehouse.query(f"SELECT greatest({highest}) AS version")[0]["version"])
 
-    def _load_windows(self, windows: Windows, mine: str, since: float) -> None:
+    def _load_windows(self, states: Mapping[int, PartitionState], since: Mapping[int, float]) -> None:
         now = self._clock.now()
-        oldest = windows.oldest_hot(now)
-        for cell in self._hot_cells(f"{mine} AND timestamp >= {moment(oldest)}"):
-            windows.restore(*cell)
+        oldest = min(state.windows.oldest_hot(now) for state in states.values())
+        for partition, cell in self._hot_cells(f"{self._mine(states)} AND timestamp >= {moment(oldest)}"):
+            states[partition].windows.restore(*cell)
         stale = self._warehouse.query(
-            "SELECT DISTINCT toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
-            f" WHERE {mine} AND inserted_at >= {moment(since)}"
-            f" AND timestamp < {moment(oldest)}"
+            f"SELECT DISTINCT slot % {self.partitions} AS partition,"
+            " toUnixTimestamp(toStartOfMinute(timestamp)) AS minute_at FROM events"
+            f" WHERE {self._inserted_since(since)} AND timestamp < {moment(oldest)}"
         )
-        windows.mark_stale((int(row["minute_at"]) for row in stale), now, since)
+        minutes: dict[int, list[int]] = {}
+        for row in stale:
+            minutes.setdefault(int(row["partition"]), []).append(int(row["minute_at"]))
+        for partition, some in minutes.items():
+            states[partition].windows.mark_stale(some, now, since[partition])
 
-    def _hot_cells(self, where: str) -> Iterator[HotCell]:
+    def _hot_cells(self, where: str) -> Iterator[tuple[int, HotCell]]:
+        """Cells with their partition."""
         rows = self._warehouse.query(
-            f"SELECT {WINDOW_COLUMNS}, groupUniqArray(user_id) AS users FROM events FINAL WHERE {where}"
-            f" GROUP BY {WINDOW_KEY}"
+            f"SELECT slot % {self.partitions} AS partition, {WINDOW_COLUMNS}, groupUniqArray(user_id) AS users"
+            f" FROM events FINAL WHERE {where} GROUP BY partition, {WINDOW_KEY}"
         )
         for row in rows:
             key = cast(CellKey, tuple(row[name] for name in _CELL_KEY))
             sums = int(row["events"]), int(row["amount"]), int(row["late"])
-            yield (row["tenant"], int(row["minute_at"])), key, row["users"], sums
+            yield int(row["partition"]), ((row["tenant"], int(row["minute_at"])), key, row["users"], sums)
 
-    def _load_changed_users(self, users: Users, mine: str, since: float) -> None:
-        some = f"(SELECT tenant, user_id FROM events WHERE {mine} AND inserted_at >= {moment(since)})"
-        users.restore(self._recomputed_users(f"{mine} AND (tenant, user_id) IN {some}"))
+    def _load_changed_users(self, states: Mapping[int, PartitionState], since: Mapping[int, float]) -> None:
+        changed = f"(SELECT tenant, user_id FROM events WHERE {self._inserted_since(since)})"
+        found: dict[int, list[UserState]] = {}
+        for partition, user in self._recomputed_users(f"{self._mine(states)} AND (tenant, user_id) IN {changed}"):
+            found.setdefault(partition, []).append(user)
+        for partition, users in found.items():
+            states[partition].users.restore(users)
 
-    def _recomputed_users(self, where: str) -> list[UserState]:
-        rows = self._warehouse.query(
-            f"SELECT {user_state_columns(self._roles)} FROM events AS e FINAL WHERE {where} GROUP BY tenant, user_id"
+    def _inserted_since(self, since: Mapping[int, float]) -> str:
+        """The condition on rows of these partitions that they came since then, for each its own."""
+        either = (
+            f"(slot % {self.partitions} = {partition} AND inserted_at >= {moment(at)})"
+            for partition, at in sorted(since.items())
         )
-        return list(map(_user_state, rows))
+        return f"inserted_at >= {moment(min(since.values()))} AND ({' OR '.join(either)})"
+
+    def _recomputed_users(self, where: str) -> list[tuple[int, UserState]]:
+        """Users' states as their events imply them, with their partition."""
+        rows = self._warehouse.query(
+            f"SELECT {user_state_columns(self._roles)}, any(slot % {self.partitions}) AS partition"
+            f" FROM events AS e FINAL WHERE {where} GROUP BY tenant, user_id"
+        )
+        return [(int(row.pop("partition")), _user_state(row)) for row in rows]
 
 
 _CELL_KEY = ("event_type", "kind", "campaign_id", "creative_id", "segment", "channel")

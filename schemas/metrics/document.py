@@ -15,7 +15,13 @@ less than 90 % of the data expected for its range is stored.
 
 An experiment compares users who were treated with users who were held out. Beside its value stand `low` and `high`, the
 ends of the 95 % confidence interval, `p_value`, two-sided, and how many `treated_users` and `control_users` it is by.
+
+A distribution is many observations; its value is the one that a share of them does not exceed. Beside it stand `p25`,
+`median`, `p75`, `p95` and `max`, and as `numerator` how many were observed.
 """
+
+
+_KINDS = {Kind.QUOTIENT: "Measures", Kind.EXPERIMENT: "Experiment", Kind.DISTRIBUTION: "Distribution"}
 
 
 def render(dictionary: Dictionary) -> str:
@@ -44,7 +50,7 @@ def healthy_text(healthy: Healthy, unit: Unit) -> str:
 def _section(m: Metric) -> str:
     facts = [
         ("Formula", m.formula),
-        ("Experiment" if m.kind is Kind.EXPERIMENT else "Measures", _measures(m)),
+        (_KINDS[m.kind], _measures(m)),
         ("Split and filter by", ", ".join(f"`{d}`" for d in m.dimensions) or "nothing"),
         ("Owner", m.owner),
         ("Refresh", m.refresh),

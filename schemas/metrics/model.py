@@ -15,6 +15,8 @@ class Unit(StrEnum):
     RATIO = "ratio"
     CURRENCY = "currency"
     COUNT = "count"
+    HOURS = "hours"
+    SECONDS = "seconds"
 
 
 class Dimension(StrEnum):
@@ -28,10 +30,12 @@ class Dimension(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a value comes about: two measures divided, or treated users compared with those held out."""
+    """How a value comes about: two measures divided, treated users compared with those held out, or the value that a
+    share of many observations does not exceed."""
 
     QUOTIENT = "quotient"
     EXPERIMENT = "experiment"
+    DISTRIBUTION = "distribution"
 
 
 class Priority(StrEnum):
@@ -77,9 +81,9 @@ class Metric(_Strict):
 
     `window`: the range that is read when the caller names none (`24h`, `7d`). `by_campaign`: the measures that replace
     the plain ones when the metric is filtered by or split into campaigns or creatives, because then it asks about the
-    campaign's own orders. Of an experiment the measures only have names, for readers. `live`: whether the live page
-    moves with it; what changes by the week does not. `reading`: how our reading differs from the specification, or why
-    it was chosen.
+    campaign's own orders. Of an experiment the measures only have names, for readers; of a distribution the numerator
+    is what is observed, and `quantile` the share that its value covers. `live`: whether the live page moves with it;
+    what changes by the week does not. `reading`: how our reading differs from the specification, or why it was chosen.
     """
 
     id: Identifier
@@ -89,6 +93,7 @@ class Metric(_Strict):
     formula: Text
     unit: Unit
     kind: Kind = Kind.QUOTIENT
+    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
     owner: Text
     refresh: Text
     priority: Priority
@@ -106,8 +111,10 @@ class Metric(_Strict):
         quotient = self.unit in (Unit.PERCENT, Unit.RATIO)
         if quotient and self.measures.denominator is None:
             raise ValueError(f"a {self.unit} needs measures.denominator")
-        if self.kind is Kind.EXPERIMENT and self.live:
-            raise ValueError("an experiment is not live: its answer is for the end of a range")
+        if self.kind is not Kind.QUOTIENT and self.live:
+            raise ValueError(f"a metric of the kind {self.kind} is not live: its answer is for the end of a range")
+        if (self.kind is Kind.DISTRIBUTION) != (self.quantile is not None):
+            raise ValueError("quantile says which value of a distribution is meant, and of nothing else")
         if self.by_campaign and (self.by_campaign.denominator is None) != (self.measures.denominator is None):
             raise ValueError("by_campaign must have a denominator exactly when measures has one")
         return self

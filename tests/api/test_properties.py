@@ -20,6 +20,7 @@ from schemas.clock import ManualClock
 from schemas.metrics import shipped_dictionary
 from schemas.taxonomy import Pack
 from sinks.warehouse import Warehouse
+from tests.api.exact import check
 from tests.api.world import DAY, NOW, World, lines
 from tests.oracle.metrics import Oracle, Scope
 
@@ -50,13 +51,16 @@ async def test_any_history_gives_the_metrics_of_plain_python(
     tenant = f"any-{next(_numbers)}"
     world = World(seed, **few)
     events = world.events(size)
-    store.insert_lines("events", lines([*events, *events[: size // 3]], pack, tenant, backfill=True))
+    old = few["days"] > 28
+    again = [*events, *events[: size // 3]]
+    store.insert_lines("events", lines(again, pack, tenant, backfill=old, inserted_at=NOW))
     metrics = MetricReader(reader, LedgerReader(reader, ManualClock(NOW)), Limits(100, 100))
     oracle, start = Oracle(events, known=END), END - (cut + 1) * few["days"] // 20 * DAY * 1000
     for metric in shipped_dictionary().metrics:
+        if metric.id == "data_freshness" and old:
+            continue  # a backfill is no measure of it
         answer = await metrics.answer(metric, Slice(tenant, start, END, {}), pack)
-        expected = oracle.answer(metric.id, Scope(start, END))
-        assert answer["value"] == (None if expected.value is None else float(expected.value)), metric.id
+        check(answer, oracle, metric, Scope(start, END))
 
 
 @given(st.sampled_from(list(Interval)), st.integers(0, 4_000_000_000_000))

@@ -119,7 +119,7 @@ class World:
 
 
 def lines(
-    events: Iterable[Event], pack: Pack, tenant: str, *, received_at: float = NOW, backfill: bool = False
+    events: Iterable[Event], pack: Pack, tenant: str, *, received_at: float = NOW, backfill: bool = False, **more: Any
 ) -> bytes:
     """What the collector would store of events, as newline-delimited JSON; raises on an invalid event."""
     check = validator(pack)
@@ -130,6 +130,8 @@ def lines(
             raise AssertionError(line)
         user = event["user_id"]
         out.append(
-            orjson.dumps({**line, "tenant": tenant, "slot": slot_of(tenant, user), "chunk": 1, "key_id": "test"})
+            orjson.dumps(
+                {**line, "tenant": tenant, "slot": slot_of(tenant, user), "chunk": 1, "key_id": "test", **more}
+            )
         )
     return b"\n".join(out) + b"\n"

@@ -99,6 +99,8 @@ def test_every_metric_is_the_same_whole_and_split_and_by_day(pair: tuple[Doors, 
         doors.settled()
     asked: list[tuple[str, dict[str, str]]] = []
     for metric in pair[0].get("/metrics")["metrics"]:
+        if metric["id"] == "data_freshness":
+            continue  # when what was stored is another for each of them
         only = {"event_type": "campaign_delivered"} if metric["id"] == "events" else {}
         asked.append((metric["id"], {"interval": "day", **only}))
         asked += [(metric["id"], {"group_by": split, "limit": "5000", **only}) for split in metric["dimensions"]]

@@ -94,6 +94,10 @@ class Oracle:
         value = numerator / denominator * factor if denominator else None
         return Answer(numerator, denominator, value)
 
+    def observe(self, metric: str, scope: Scope) -> list[Fraction]:
+        """What a distribution is made of, in the metric's unit, in order."""
+        return sorted(DISTRIBUTIONS[metric](self, scope))
+
     def _of(self, *types: str) -> list[Fact]:
         return [one for kind in types for one in self._by_type.get(kind, ())]
 
@@ -265,6 +269,42 @@ def _lift(per_user: bool) -> Callable[[Oracle, Scope], Quotient]:
         return caused, below, 100
 
     return lift
+
+
+def quantile(ordered: list[Fraction], share: Fraction) -> Fraction | None:
+    """Between two observations on the straight line; None of nothing."""
+    if not ordered:
+        return None
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def _hours_to_conversion(oracle: Oracle, scope: Scope) -> list[Fraction]:
+    """From the first delivery of a campaign to its first conversion of the same user, where that lies in scope."""
+    first = _first_of(sorted(oracle._conversions), lambda one: (one.campaign_id, one.user_id))
+    found = []
+    for one in first:
+        sent = [
+            d.ms
+            for d in oracle._of("campaign_delivered")
+            if not d.holdout and (d.campaign_id, d.user_id) == (one.campaign_id, one.user_id)
+        ]
+        if scope.holds(one) and sent and min(sent) <= one.ms:
+            found.append(Fraction(one.ms - min(sent), 3_600_000))
+    return found
+
+
+def _seconds_to_storage(oracle: Oracle, scope: Scope) -> list[Fraction]:
+    """What was stored at the moment that the metrics are asked at."""
+    return [Fraction(oracle.known - one.ms, 1000) for one in oracle.facts if scope.holds(one)]
+
+
+DISTRIBUTIONS: dict[str, Callable[[Oracle, Scope], list[Fraction]]] = {
+    "time_to_conversion": _hours_to_conversion,
+    "data_freshness": _seconds_to_storage,
+}
 
 
 def _net_incremental_revenue(oracle: Oracle, scope: Scope) -> Quotient:

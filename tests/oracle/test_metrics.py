@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.oracle.facts import fact, micros, milliseconds
-from tests.oracle.metrics import METRICS, Oracle, Scope
+from tests.oracle.metrics import METRICS, Oracle, Scope, quantile
 
 _ids = count()
 
@@ -112,6 +112,26 @@ def test_every_metric_of_people_who_signed_up(metric: str, numerator: Any, denom
     ]
     scope = Scope(end=at(399 * day)) if metric == "repeat_purchase_rate" else Scope()
     assert Oracle(events, known=at(420 * day)).answer(metric, scope) == (numerator, denominator, value)
+
+
+def test_time_to_conversion_by_hand() -> None:
+    """u1: from second 10 to 20; a campaign that came after the conversion, or to the holdout, has no time."""
+    oracle = Oracle(
+        [
+            *small_world(),
+            event("campaign_converted", 40, "u2", campaign_id="A", order_id="o8", order_value=1.0),
+            event("campaign_converted", 41, "u2", campaign_id="A", order_id="o9", order_value=1.0),
+            event("campaign_converted", 40, "u3", campaign_id="A", order_id="o7", order_value=1.0),
+            event("campaign_converted", 5, "u4", campaign_id="B", order_id="o6", order_value=1.0),
+            event("campaign_delivered", 6, "u4", campaign_id="B", delivery_channel="push"),
+        ]
+    )
+    waited = oracle.observe("time_to_conversion", Scope())
+    assert waited == [Fraction(10, 3600), Fraction(29, 3600)]
+    assert quantile(waited, Fraction(1, 2)) == Fraction(39, 7200)
+    assert quantile(waited, Fraction(19, 20)) == Fraction(10, 3600) + Fraction(19, 20) * Fraction(19, 3600)
+    assert quantile([], Fraction(1, 2)) is None
+    assert oracle.observe("time_to_conversion", Scope(end=at(30))) == waited[:1]
 
 
 def test_every_known_metric_has_a_hand_computed_case() -> None:

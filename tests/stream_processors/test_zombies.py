@@ -107,9 +107,9 @@ def test_loading_that_never_comes_to_rest_ends_nevertheless() -> None:
         def _rows(self, mine: str) -> dict[str, int]:
             return {"n": next(numbers)}
 
-        def _load(self, partition: int, ids: Any):  # type: ignore[no-untyped-def]
-            loads.append(partition)
-            return super()._load(partition, ids)
+        def _load(self, ids: Any):  # type: ignore[no-untyped-def]
+            loads.extend(ids)
+            return super()._load(ids)
 
     recovery = worker.processor._recovery
     recovery.__class__ = Restless
