@@ -59,6 +59,7 @@ class Proxy:
         self._pairs: set[_Pair] = set()
         self._server: asyncio.Server | None = None
         self._flapping: asyncio.Task[None] | None = None
+        self._calm = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
         self._thread.start()
@@ -145,22 +146,28 @@ class Proxy:
 
     async def _start_flapping(self, period: float) -> None:
         await self._stop_flapping()
-        self._flapping = asyncio.create_task(self._flap(period))
+        self._calm = asyncio.Event()
+        self._flapping = asyncio.create_task(self._flap(period, self._calm))
 
     async def _stop_flapping(self) -> None:
+        """It ends by itself: cancelled somewhere, it would leave a server that nobody knows."""
         task, self._flapping = self._flapping, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            self._calm.set()
+            await task
 
-    async def _flap(self, period: float) -> None:
-        while True:
+    async def _flap(self, period: float, calm: asyncio.Event) -> None:
+        async def pause() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(period):
+                    await calm.wait()
+
+        while not calm.is_set():
             await self._stop_listening()
             self._reset_all()
-            await asyncio.sleep(period)
+            await pause()
             await self._listen()
-            await asyncio.sleep(period)
+            await pause()
 
     async def _end_all(self) -> None:
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:

@@ -143,6 +143,13 @@ def test_flapping_refuses_and_takes_in_turn(proxy: Proxy) -> None:
     assert not refused(proxy)
 
 
+def test_flapping_that_ends_anywhere_leaves_the_port_free(proxy: Proxy) -> None:
+    for _ in range(300):
+        proxy.flap(0.0)
+        proxy.open()
+    connect(proxy).close()
+
+
 def test_reset_ends_what_is_there_and_takes_what_comes(proxy: Proxy) -> None:
     with connect(proxy) as one:
         one.sendall(b"x")
