@@ -67,7 +67,7 @@ async def read_experiments(reader: Reader, metric: Metric, asked: Slice, pack: P
 async def _read(reader: Reader, asked: Slice, pack: Pack) -> dict[int | None, Found]:
     by_campaign = replace(asked, group_by=Dimension.CAMPAIGN, filters=_campaign_only(asked))
     (spend,), rows = await asyncio.gather(
-        read_cells(reader, [MEASURES["spend"]], by_campaign, pack, 1), reader.rows(*statement(asked, pack))
+        read_cells(reader, [MEASURES["spend"]], by_campaign, pack, max_buckets=1), reader.rows(*statement(asked, pack))
     )
     arms: dict[tuple[int | None, str | None, str], dict[bool, Arm]] = {}
     for group, start, campaign, held_out, *numbers in rows:
