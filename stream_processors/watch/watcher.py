@@ -1,9 +1,10 @@
 """The watcher: one process that sees the window cells of all workers.
 
-Reads: `headrace.rollups`; on start `windows` and `alerts`, later `windows` of old minutes that changed; every other second sums of `ledger` and `events`. Writes:
-`anomalies`, `alerts`, `data_quality`, notifications, and the taxonomy's own `anomaly_detected` events. Guarantee: what
-it writes is keyed by what it is about, so saying it twice changes nothing. On failure: with the warehouse or Kafka away
-it keeps what it has to say, in order, and says it when they are back; cells come again after a restart.
+Reads: `headrace.rollups`; on start `windows` and `alerts`, later `windows` of old minutes that changed; every other
+second sums of `ledger` and `events`. Writes: `anomalies`, `alerts`, `data_quality`, notifications, and the taxonomy's
+own `anomaly_detected` events. Guarantee: what it writes is keyed by what it is about, so saying it twice changes
+nothing. On failure: with the warehouse or Kafka away it keeps what it has to say, in order, and says it when they are
+back; cells come again after a restart.
 """
 
 from __future__ import annotations
