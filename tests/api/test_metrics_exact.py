@@ -187,3 +187,26 @@ async def test_order_and_repeats_change_nothing(
         for answer in answers:
             del answer["as_of"]
         assert answers[0] == answers[1]
+
+
+async def test_a_month_ends_where_the_next_begins(metrics: MetricReader, store: Any, pack: Pack) -> None:
+    """An order at the last second of a month, one at the first of the next, and one at the end of the year."""
+    at = {"last": 30 * DAY - 1, "first": 30 * DAY, "year": 365 * DAY - 1, "later": 365 * DAY}
+    base = {"session_id": "s", "source": "backend", "context": {}}
+    events = []
+    for user, seconds in at.items():
+        joined = NOW - 400 * DAY
+        events += [
+            {**base, "event_id": f"joined-{user}", "event_type": "user_signed_up", "user_id": user,
+             "timestamp": joined, "properties": {"acquisition_channel": "referral"}},
+            {**base, "event_id": f"bought-{user}", "event_type": "user_purchased", "user_id": user,
+             "timestamp": joined + seconds, "properties": {"order_value": 8.0}},
+        ]  # fmt: skip
+        events[-1]["properties"]["order_id"] = f"{len(events):08d}-0000-4000-8000-000000000000"
+    store.insert_lines("events", lines(events, pack, "edges", backfill=True))
+    case, found = Case("edges", Oracle(events, known=END), COHORT_RANGES), {}
+    for metric in METRICS:
+        if metric.id in COHORTS:
+            found[metric.id] = answer = await metrics.answer(metric, case.asked("all"), pack)
+            check(answer, case.oracle, metric, case.scope("all"))
+    assert [found[name]["numerator"] for name in ("retention_30d", "retention_60d", "ltv")] == [1, 1, 24]
