@@ -2,6 +2,7 @@
 
 A connection costs 0.1 ms, so settings, parameters and `readonly` never leak from one request into another.
 Delivery: an insert is in the table when `run` returns (`async_insert=0`); a failed one stores none of its last block.
+What a full disk does is the matter of `deploy.embedded.space`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlencode
 
+from deploy.embedded.space import HEADROOM, Space
 from deploy.embedded.statement import BadRequest, Statement, before_settings, first_word, quote
 from schemas.errors import Fatal, HeadraceError
 
@@ -29,6 +31,7 @@ STREAMABLE: Final = frozenset(
 )
 """Formats whose blocks may be sent one after another, because they have no header and no footer."""
 
+_NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 
 
@@ -82,10 +85,35 @@ class Engine:
             ) from error
         row = self._keeper.query("SELECT version(), timezone()", "TSV").bytes().decode().split()
         self.version, self.timezone = row[0], row[1]
+        self._space = Space(self, data_dir)
 
     def close(self) -> None:
         """Flush and release the data directory; no `run` may be active."""
+        self._space.close()
         self._keeper.close()
+
+    def command(self, sql: str) -> list[list[str]]:
+        """A statement of ours: the rows of its answer. Raises EngineError."""
+        with contextlib.closing(self._connect(self._target)) as connection, _engine_errors():
+            body = bytes(connection.query(sql, "TSV").bytes() or b"").decode()
+        return [line.split("\t") for line in body.splitlines()]
+
+    def damaged_parts(self, since: int) -> list[str]:
+        """Names of the parts written since then (Unix seconds) whose files are not what they have to be."""
+        recent = self.command(
+            "SELECT database, table, name FROM system.parts "
+            f"WHERE active AND modification_time >= fromUnixTimestamp({since}) AND database != 'system'"
+        )
+        return [
+            f"{database}.{table} {part}" for database, table, part in recent if self._damaged(database, table, part)
+        ]
+
+    def _damaged(self, database: str, table: str, part: str) -> bool:
+        check = f"CHECK TABLE `{database}`.`{table}` PART {quote(part)} SETTINGS check_query_single_value_result = 1"
+        try:
+            return self.command(check) != [["1"]]
+        except EngineError as error:
+            return error.code != _NO_SUCH_PART  # merged into another meanwhile, which is looked at as well
 
     def run(self, statement: Statement) -> Generator[bytes | Done]:
         """Execute: pieces of the result, then one Done.
@@ -97,7 +125,9 @@ class Engine:
             with _engine_errors():
                 _prepare(connection, statement)
                 if statement.data is not None:
-                    yield _insert(connection, statement)
+                    done = _insert(connection, statement)
+                    self._space.after_write()
+                    yield done
                     return
                 yield from _query(connection, statement)
         finally:
@@ -105,7 +135,10 @@ class Engine:
 
 
 def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
-    """Settings of every connection. Parsing in one thread is a third cheaper than in two that share the cores."""
+    """Settings of every connection. Parsing in one thread is a third cheaper than in two that share the cores.
+
+    Conditions are on times that move on, so what the engine remembers of them is of no use, and grows to 100 MB.
+    """
     per_query = memory_bytes * 6 // 10
     return {
         "max_server_memory_usage": memory_bytes,
@@ -119,6 +152,8 @@ def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
         "session_timezone": "UTC",
         "async_insert": 0,
         "input_format_parallel_parsing": 0,
+        "min_free_disk_bytes_to_perform_insert": HEADROOM,
+        "use_query_condition_cache": 0,
     }
 
 

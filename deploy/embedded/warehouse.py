@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.embedded.process import ServerHandle, free_port, spawn, wait_until
+from deploy.embedded.space import wait_for_room
 from deploy.signals import end_cleanly
 from schemas.clock import Clock, SystemClock
 from schemas.errors import Fatal
@@ -82,6 +83,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; running statements finish first. `memory_mb` bounds the engine, in MiB.
 
+    It waits for room on its disk before it opens the data.
+
     Raises Fatal when the directory is in use, the port is taken, or `host` is not loopback and there is no password.
     """
     loopback = host in ("127.0.0.1", "localhost", "::1")
@@ -94,6 +97,9 @@ def serve(
     from deploy.embedded.door import Door, Limits
     from deploy.embedded.engine import Engine
 
+    end_cleanly()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    wait_for_room(data_dir, SystemClock())
     engine = Engine(data_dir, memory_bytes=memory_mb << 20)
     door = Door(engine, limits=limits or Limits(), password=password, loopback=loopback)
     config = uvicorn.Config(
@@ -110,7 +116,6 @@ def serve(
         backlog=512,
     )
     logging.getLogger("headrace.warehouse").info("ClickHouse %s in %s on %s:%d", engine.version, data_dir, host, port)
-    end_cleanly()
     try:
         uvicorn.Server(config).run()
     finally:

@@ -30,7 +30,8 @@ def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plan
     """
     traffic, events = Traffic(seed=1001, rate=size.rate, users=5_000), int(size.rate * size.seconds)
     settled = min(HALF_HOUR, size.seconds / 4)
-    with Pipeline(tmp_path, faults_kind, plants=plants, watcher=True, api=True) as pipeline:
+    turnover = {"WORKER_RECENT_IDS": "40000"}  # by partition: what a worker keeps has come and gone within minutes
+    with Pipeline(tmp_path, faults_kind, plants=plants, watcher=True, api=True, **turnover) as pipeline:
         with pipeline.client(traffic, events) as client, Watch(pipeline, 5.0 if size.full else 1.0) as watch:
             answers = client.join()
         pipeline.wait_drained()
