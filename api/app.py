@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from api import pages, problems
 from api.context import Context, DeadLetterDesk, Publish
 from api.doorway import Doorway
+from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
@@ -42,7 +43,8 @@ def create_app(
     check_measures(dictionary)
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
-    metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)
+    expected = ExpectedReader(measured, clock)
+    metrics = MeasuredMetrics(measured, ledger, expected, Limits(settings.max_buckets, settings.max_groups), clock)
     ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, dead_letters)
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)

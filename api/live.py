@@ -36,7 +36,7 @@ _OVERLAP_MS: Final = 2_000
 _ANOMALIES: Final = 20
 _ALERTS: Final = 100
 _WEEK: Final = 7 * 86_400_000
-_MOVING: Final = ("start", "end", "as_of", "closed_until")
+_MOVING: Final = ("start", "end", "as_of", "age_seconds", "expected", "closed_until")
 """Members that change with the clock alone; they do not make an object new."""
 _LONGEST_REST: Final = 10.0
 """A look that took long, because the warehouse is busy, is followed by as long a rest, up to this many seconds."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from api.comparison import Against, compared, earlier, period
 from api.distributions import OBSERVED, Distributions, read_distributions
+from api.expected import ExpectedReader
 from api.experiments import ROLES, Experiments, read_experiments
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.lift import ESTIMATES
 from api.measures import MEASURES, Cells, Measure, read_cells
+from api.outliers import outliers
 from api.reader import Reader
-from api.slices import Slice, buckets
+from api.slices import Slice, buckets, following
 from api.times import iso
 from schemas.errors import ConfigError
 from schemas.metrics import Dictionary, Dimension, Kind, Metric, Unit
@@ -109,50 +112,76 @@ def _plain(number: Fraction) -> int | float:
     return int(number) if number.denominator == 1 else float(number)
 
 
+def _age(now_ms: int | None, as_of: int | None) -> float | None:
+    """Seconds since the newest event was stored."""
+    return None if now_ms is None or as_of is None else max(0.0, (now_ms - as_of) / 1000)
+
+
 class MetricReader:
     """Answers metrics of one dictionary."""
 
-    def __init__(self, reader: Reader, ledger: LedgerReader, limits: Limits) -> None:
-        self._reader, self._ledger, self._limits = reader, ledger, limits
+    def __init__(self, reader: Reader, ledger: LedgerReader, expected: ExpectedReader, limits: Limits) -> None:
+        self._reader, self._ledger, self._expected, self._limits = reader, ledger, expected, limits
 
     async def answer(
-        self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100, known_as_of: int | None = None
+        self,
+        metric: Metric,
+        asked: Slice,
+        pack: Pack,
+        limit: int = 100,
+        known_as_of: int | None = None,
+        against: Against | None = None,
     ) -> dict[str, Any]:
         """The JSON object of the metric endpoint. Raises what the reader raises.
 
         `limit`: most groups. `known_as_of`: milliseconds, by a caller who has just read it.
         """
-        whole, split, completeness, as_of = await asyncio.gather(
-            self._pair(metric, asked.touches_campaigns, asked.without_split(), pack),
-            self._split(metric, asked, pack),
+        before = replace(earlier(asked, against), interval=None) if against else None
+        (whole, split), then, completeness, expected, as_of = await asyncio.gather(
+            self._answers(metric, asked, pack),
+            self._earlier_answers(metric, before, pack),
             self._ledger.completeness(asked.tenant, asked.start_ms, asked.end_ms),
+            self._expected.of(asked.tenant, asked.start_ms, asked.end_ms),
             self._as_of(asked.tenant, known_as_of),
         )
         total = whole.at(None, None)
-        return {
+        answer = {
             "metric": metric.id,
             "name": metric.name,
             "unit": metric.unit.value,
             **total,
             "completeness": round(completeness, 4),
-            "incomplete": completeness < INCOMPLETE_BELOW,
+            "incomplete": completeness < INCOMPLETE_BELOW or expected.low,
+            "expected": expected.as_json(),
             "as_of": iso(as_of),
+            "age_seconds": _age(asked.known_ms, as_of),
             "start": iso(asked.start_ms),
             "end": iso(asked.end_ms),
             "healthy": metric.healthy.model_dump(),
             "status": status(metric, total["value"]),
-            "groups": self._groups(split, asked, limit) if split else [],
+            "groups": self._groups(split, then[1] if then else None, asked, limit) if split else [],
             "series": self._series(whole, asked, None),
         }
+        if before and then:
+            answer["comparison"] = {**period(before), **compared(total, then[0].at(None, None))}
+        return answer
 
     async def _as_of(self, tenant: str, known: int | None) -> int | None:
         return known if known is not None else await self._ledger.as_of(tenant)
 
-    async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Answers | None:
+    async def _answers(self, metric: Metric, asked: Slice, pack: Pack) -> tuple[Answers, Answers | None]:
+        """In total, and by group where a split is asked for."""
+        whole = self._pair(metric, asked.touches_campaigns, asked.without_split(), pack)
         if asked.group_by is None:
-            return None
+            return await whole, None
         campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
-        return await self._pair(metric, campaigns, asked, pack)
+        total, split = await asyncio.gather(whole, self._pair(metric, campaigns, asked, pack))
+        return total, split
+
+    async def _earlier_answers(
+        self, metric: Metric, before: Slice | None, pack: Pack
+    ) -> tuple[Answers, Answers | None] | None:
+        return await self._answers(metric, before, pack) if before else None
 
     async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Answers:
         if metric.kind is Kind.EXPERIMENT:
@@ -171,12 +200,15 @@ class MetricReader:
     async def _cells(self, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
         return await read_cells(self._reader, measures, asked, pack, self._limits.buckets)
 
-    def _groups(self, split: Answers, asked: Slice, limit: int) -> list[dict[str, Any]]:
-        found = [{"group": group, **split.at(group, None)} for group in split.groups()]
+    def _groups(self, split: Answers, then: Answers | None, asked: Slice, limit: int) -> list[dict[str, Any]]:
+        names = split.groups() | (then.groups() if then else set())
+        found = [{"group": group, **split.at(group, None)} for group in names]
         found.sort(key=lambda one: (-one["numerator"], -(one["denominator"] or 0), one["group"]))
         found = found[: min(limit, self._limits.groups)]
-        if asked.interval:
-            for one in found:
+        for one in found:
+            if then:
+                one["comparison"] = compared(one, then.at(one["group"], None))
+            if asked.interval:
                 one["series"] = self._series(split, asked, one["group"])
         return found
 
@@ -184,4 +216,10 @@ class MetricReader:
         if asked.interval is None:
             return []
         points = buckets(asked.interval, asked.start_ms, asked.end_ms, self._limits.buckets) or []
-        return [{"start": iso(point), **pair.at(group, point)} for point in points]
+        series = [{"start": iso(point), **pair.at(group, point)} for point in points]
+        until = min(asked.end_ms, asked.followed_ms)
+        whole = [asked.start_ms <= point and following(asked.interval, point) <= until for point in points]
+        judged = outliers([one["value"] if is_whole else None for one, is_whole in zip(series, whole, strict=True)])
+        for one, is_whole, is_outlier in zip(series, whole, judged, strict=True):
+            one["partial"], one["outlier"] = not is_whole, is_outlier
+        return series

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.comparison import Against
 from api.problems import invalid
 from api.settings import ApiSettings
 from api.slices import Interval, Slice, buckets
@@ -63,6 +64,7 @@ class MetricQuery(RangeQuery):
     event_type: Name | None = None
     group_by: Dimension | None = None
     interval: Interval | None = None
+    compare: Annotated[Against | None, Field(description="An earlier period beside it, and what changed.")] = None
     limit: Annotated[int, Field(ge=1, le=100_000, description="Most groups to answer.")] = 100
 
     def slice(self, metric: Metric, tenant: str, now_ms: int, settings: ApiSettings) -> Slice:

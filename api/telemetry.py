@@ -8,6 +8,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.comparison import Against
+from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import Params, QueryFailed, Reader, Row, TooMuch, WarehouseAway
@@ -122,18 +124,26 @@ class MeasuredReader:
 class MeasuredMetrics(MetricReader):
     """A metric reader that times its calculations, queueing for the warehouse included."""
 
-    def __init__(self, reader: Reader, ledger: LedgerReader, limits: Limits, clock: Clock) -> None:
-        super().__init__(reader, ledger, limits)
+    def __init__(
+        self, reader: Reader, ledger: LedgerReader, expected: ExpectedReader, limits: Limits, clock: Clock
+    ) -> None:
+        super().__init__(reader, ledger, expected, limits)
         self._clock = clock
         self.telemetry: Telemetry | None = None
 
     async def answer(
-        self, metric: Metric, asked: Slice, pack: Pack, limit: int = 100, known_as_of: int | None = None
+        self,
+        metric: Metric,
+        asked: Slice,
+        pack: Pack,
+        limit: int = 100,
+        known_as_of: int | None = None,
+        against: Against | None = None,
     ) -> dict[str, Any]:
         """See `MetricReader`."""
         began = self._clock.monotonic()
         try:
-            return await super().answer(metric, asked, pack, limit, known_as_of)
+            return await super().answer(metric, asked, pack, limit, known_as_of, against)
         finally:
             if self.telemetry:
                 ended = self._clock.monotonic()

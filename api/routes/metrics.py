@@ -48,7 +48,7 @@ async def _answer(ctx: Context, who: Caller, metric_id: str, query: MetricQuery)
     if found is None or not known_to(found, who.pack):
         raise not_found("metric", metric_id, [one.id for one in available(ctx, who)])
     asked = query.slice(found, who.tenant, ctx.now_ms(), ctx.settings)
-    return await ctx.metrics.answer(found, asked, who.pack, query.limit)
+    return await ctx.metrics.answer(found, asked, who.pack, query.limit, against=query.compare)
 
 
 def _entry(metric: Metric) -> dict[str, Any]:

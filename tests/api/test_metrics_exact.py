@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.measures import MEASURES
 from api.metrics import Limits, MetricReader
@@ -31,7 +32,9 @@ COHORTS = {metric.id for metric in METRICS if metric.measures.denominator in COH
 
 @pytest.fixture
 def metrics(reader: ClickHouseReader, clock: ManualClock) -> MetricReader:
-    return MetricReader(reader, LedgerReader(reader, clock), Limits(buckets=10_000, groups=1000))
+    return MetricReader(
+        reader, LedgerReader(reader, clock), ExpectedReader(reader, clock), Limits(buckets=10_000, groups=1000)
+    )
 
 
 class Case(NamedTuple):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.budgets import Budgets, Entry, Kind
+from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader
@@ -54,7 +55,9 @@ async def test_any_history_gives_the_metrics_of_plain_python(
     old = few["days"] > 28
     again = [*events, *events[: size // 3]]
     store.insert_lines("events", lines(again, pack, tenant, backfill=old, inserted_at=NOW))
-    metrics = MetricReader(reader, LedgerReader(reader, ManualClock(NOW)), Limits(100, 100))
+    metrics = MetricReader(
+        reader, LedgerReader(reader, ManualClock(NOW)), ExpectedReader(reader, ManualClock(NOW)), Limits(100, 100)
+    )
     oracle, start = Oracle(events, known=END), END - (cut + 1) * few["days"] // 20 * DAY * 1000
     for metric in shipped_dictionary().metrics:
         if metric.id == "data_freshness" and old:
