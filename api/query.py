@@ -14,6 +14,7 @@ from api.times import parse
 from schemas.metrics import Dimension, Metric
 
 _DAY: Final = 86_400_000
+MOST_METRICS: Final = 25
 Name = Annotated[str, Field(max_length=200)]
 Moment = Annotated[
     str,
@@ -80,6 +81,23 @@ class MetricQuery(RangeQuery):
             wider = [i.value for i in Interval if buckets(i, start, end, settings.max_buckets) is not None]
             raise invalid("interval", f"gives more than {settings.max_buckets} points for this range", wider)
         return Slice(tenant, start, end, filters, self.group_by, self.interval, now_ms)
+
+
+class MetricsQuery(MetricQuery):
+    """`GET /query`: the same question of several metrics."""
+
+    metrics: Annotated[
+        str,
+        Field(max_length=1000, description="Ids of metrics, separated by commas.", examples=["roas,ctr,revenue"]),
+    ]
+
+    @property
+    def ids(self) -> list[str]:
+        """The metrics that are asked for, each once; raises a 422 problem for none or too many."""
+        found = list(dict.fromkeys(part.strip() for part in self.metrics.split(",") if part.strip()))
+        if not 0 < len(found) <= MOST_METRICS:
+            raise invalid("metrics", f"name 1 to {MOST_METRICS} metrics")
+        return found
 
 
 class PageQuery(Strict):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
 from api.context import Caller, Context, Ctx, Who
+from api.filters import check_filters
 from api.metrics import known_to
-from api.problems import not_found
-from api.query import Empty, MetricQuery
+from api.problems import invalid, not_found
+from api.query import Empty, MetricQuery, MetricsQuery
 from schemas.metrics import Metric
 
 router = APIRouter(tags=["metrics"])
@@ -27,6 +29,21 @@ async def dictionary(ctx: Ctx, who: Who, query: Annotated[Empty, Query()]) -> di
 async def metric(ctx: Ctx, who: Who, metric_id: MetricId, query: Annotated[MetricQuery, Query()]) -> dict[str, Any]:
     """`value` is null where the denominator is 0. Without `start` the metric's own window before `end` is read."""
     return await _answer(ctx, who, metric_id, query)
+
+
+@router.get("/query", summary="Several metrics about the same")
+async def several(ctx: Ctx, who: Who, query: Annotated[MetricsQuery, Query()]) -> dict[str, Any]:
+    """An answer of `GET /metrics/{metric_id}` for each of `metrics`, in their order; all, or a refusal."""
+    known = {metric.id: metric for metric in available(ctx, who)}
+    known |= {alias: metric for metric in known.values() for alias in metric.aliases}
+    for metric_id in query.ids:
+        if metric_id not in known:
+            raise invalid("metrics", f"{metric_id[:60]!r} is not known", sorted(known))
+    now = ctx.now_ms()
+    asked = [(known[one], query.slice(known[one], who.tenant, now, ctx.settings)) for one in query.ids]
+    await check_filters(ctx.reader, who.pack, asked[0][1])
+    found = (ctx.metrics.answer(one, about, who.pack, query.limit, against=query.compare) for one, about in asked)
+    return {"metrics": await asyncio.gather(*found)}
 
 
 @alias.get("/metrics/{metric_id}", summary="One metric, also under its own name")
@@ -48,6 +65,7 @@ async def _answer(ctx: Context, who: Caller, metric_id: str, query: MetricQuery)
     if found is None or not known_to(found, who.pack):
         raise not_found("metric", metric_id, [one.id for one in available(ctx, who)])
     asked = query.slice(found, who.tenant, ctx.now_ms(), ctx.settings)
+    await check_filters(ctx.reader, who.pack, asked)
     return await ctx.metrics.answer(found, asked, who.pack, query.limit, against=query.compare)
 
 

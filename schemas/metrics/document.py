@@ -12,13 +12,14 @@ A metric is a numerator over a denominator, both exact, divided once. Percent ru
 is 0 the value is `null`, not 0. Ranges are by event time, the start included and the end not. Money is in the tenant's
 currency. The same events in any order, some of them twice, give the same numbers.
 
-A metric is marked `incomplete` when less than 90 % of what was accepted in its range is stored, or when less than 90 % of
-what is usual was accepted: `expected` shows the median of the same hours of the four weeks before, and a range is only
-marked when each of at least two of them had more. `age_seconds` says how long ago the newest event was stored.
+A metric is marked `incomplete` when less than 90 % of what was accepted in its range is stored, or when less than 90 %
+of what is usual was accepted: `expected` shows the median of the same hours of the four weeks before, and a range is
+only marked when each of at least two of them had more. `age_seconds`: since the newest event was stored.
 
-`compare=previous_period` or `previous_year` puts the earlier range beside the value, with `change` and `change_percent`;
-cohorts are followed for as long as those they are compared with. In a series a point is `partial` when the range or the
-present cuts it, and an `outlier` when it lies more than 3 standard deviations from the median of the whole points.
+`compare=previous_period` or `previous_year` puts the earlier range beside the value, with `change` and
+`change_percent`; cohorts are followed for as long as those they are compared with. In a series a point is `partial`
+when the range or the present cuts it, and an `outlier` when it lies more than 3 standard deviations from the median of
+the whole points. `GET /api/v1/analytics/query?metrics=roas,ctr` answers several metrics about the same.
 
 An experiment compares users who were treated with users who were held out. Beside its value stand `low` and `high`, the
 ends of the 95 % confidence interval, `p_value`, two-sided, and how many `treated_users` and `control_users` it is by.

@@ -115,3 +115,10 @@ def extra_columns(pack: Pack) -> list[tuple[str, str]]:
         if prop.column is True
     }
     return sorted(columns.items())
+
+
+def column_values(pack: Pack, column: str) -> tuple[str, ...]:
+    """The values of a standard column that the pack names, sorted; an open text may hold others."""
+    properties = (pack.context, *(event.properties for event in pack.events.values()))
+    filled = (prop for one in properties for prop in one.values() if prop.column == column)
+    return tuple(sorted({value for prop in filled for value in (*prop.enum, *prop.known)}))

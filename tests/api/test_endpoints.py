@@ -199,6 +199,54 @@ async def test_bad_parameters_are_refused_with_field_and_allowed_values(
     assert error["field"] == field and error["message"] and error.get("allowed") == allowed
 
 
+@pytest.mark.parametrize(
+    ("params", "allowed"),
+    [
+        ({"channel": "pigeon"}, "in_app"),
+        ({"segment": "HIGH_SPENDERS"}, "HIGH_SPENDER"),
+        ({"event_type": "user_purchase"}, "user_purchased"),
+    ],
+)
+async def test_a_filter_that_can_match_nothing_is_refused(
+    site: Site, tenant: str, params: dict[str, str], allowed: str
+) -> None:
+    error = await refused(site, tenant, "/metrics/events", params)
+    assert [error["field"]] == list(params) and allowed in error["allowed"]
+
+
+async def test_a_segment_of_ones_own_is_no_mistake(site: Site, tenant: str, insert: Insert) -> None:
+    """The context's segment is an open text: what events say is known, too."""
+    await refused(site, tenant, "/metrics/events", {"segment": "MY_OWN"})
+    insert(tenant, [{**World(35).event(), "context": {"user_segment": "MY_OWN"}}])
+    assert (await get(site, tenant, "/metrics/events", start="-30d", segment="MY_OWN"))["value"] == 1
+    assert (await get(site, tenant, "/metrics/events", segment="INACTIVE"))["value"] == 0
+    await refused(site, "nobody", "/metrics/events", {"segment": "MY_OWN"})
+
+
+async def test_several_metrics_in_one_call_are_what_each_says_alone(site: Site, tenant: str, insert: Insert) -> None:
+    insert(tenant, World(36).events(200))
+    params = {"start": "-10d", "end": "-1h", "interval": "day", "compare": "previous_period"}
+    together = await get(site, tenant, "/query", metrics="roas, ctr,budget_utilisation,roas", **params)
+    assert [one["metric"] for one in together["metrics"]] == ["roas", "ctr", "budget_utilization"]
+    for one in together["metrics"]:
+        alone = await get(site, tenant, f"/metrics/{one['metric']}", start=one["start"], end=one["end"], interval="day",
+                          compare="previous_period")  # fmt: skip
+        assert {**one, "age_seconds": None} == {**alone, "age_seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "field"),
+    [("roas,rose", "metrics"), ("", "metrics"), (",".join(f"m{n}" for n in range(26)), "metrics")],
+)
+async def test_several_metrics_are_refused_together(site: Site, tenant: str, metrics: str, field: str) -> None:
+    assert (await refused(site, tenant, "/query", {"metrics": metrics}))["field"] == field
+
+
+async def test_a_split_that_one_of_several_metrics_does_not_know_is_refused(site: Site, tenant: str) -> None:
+    error = await refused(site, tenant, "/query", {"metrics": "ctr,impressions", "group_by": "channel"})
+    assert error["field"] == "group_by" and "ctr" in error["message"]
+
+
 async def test_unknown_metric_is_404_with_the_known_ones(site: Site, tenant: str) -> None:
     async with site.client(tenant) as client:
         answer = await client.get(f"{ROOT}/metrics/rose")

@@ -22,7 +22,7 @@ OPEN = {"/health/live", "/health/ready", "/metrics"}
 DICTIONARY = f"{ROOT}/metrics"
 PARAMETERS = (
     "start", "end", "campaign_id", "segment", "channel", "event_type", "group_by", "interval", "limit", "state",
-    "severity", "metric_id", "type", "model", "riskTier", "minProbability", "window",
+    "severity", "metric_id", "type", "model", "riskTier", "minProbability", "window", "compare", "metrics",
 )  # fmt: skip
 FORBIDDEN = "needle-of-the-other-tenant"
 
@@ -41,8 +41,12 @@ WIRED = f"{ROOT}/dead-letters/"
 """What needs Kafka behind the API, which this site lacks; tests/api/test_dead_letters.py asks it as a stranger."""
 
 
+NEEDED = {f"{ROOT}/query": "?metrics=events"}
+"""What a route does not answer without."""
+
+
 def filled(path: str) -> str:
-    return path.format(**VALUES)
+    return path.format(**VALUES) + NEEDED.get(path, "")
 
 
 def test_routes_are_enumerated(site: Site) -> None:
