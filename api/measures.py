@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from api.budgets import budget_cells
@@ -19,14 +19,18 @@ from api.selections import (
     Question,
     Rows,
     Select,
+    became_customers,
     before_end,
+    came_by_campaign,
     campaign_newcomers,
     clicks_after_messages,
     everything,
     followed,
+    margins,
     newcomers,
     of_role,
     orders,
+    signed_up,
 )
 from api.slices import Binder, Slice, bucket_sql, buckets, floor
 from schemas.taxonomy.pack import Pack
@@ -57,7 +61,8 @@ _AMOUNT: Final = Aggregate("sum(toInt128(amount_micros))", frozenset({"amount_mi
 class Measure:
     """One countable thing. `roles`: what the pack must declare for it to exist. `money`: millionths of the currency.
 
-    `to_date`: counts everything before a point's end instead of what happened within it.
+    `to_date`: counts everything before a point's end instead of what happened within it. `by_range`: what a row counts
+    depends on the range, so that a whole is not the sum of its points and is read by itself.
     """
 
     id: str
@@ -66,6 +71,7 @@ class Measure:
     select: Select
     money: bool = False
     to_date: bool = False
+    by_range: bool = False
 
     def known_to(self, pack: Pack) -> bool:
         """Whether the pack declares what this measure counts."""
@@ -75,8 +81,8 @@ class Measure:
 _CONVERTED: Final = orders("conversion", by_campaign=True)
 _PURCHASED: Final = orders("purchase", by_campaign=False)
 _SENT: Final = of_role("impression", NOT_HELD_OUT)
-_YEAR: Final = followed(0, 365)
-_MONTHS: Final = {days: followed(days - 30, days, whole=True) for days in (30, 60, 90)}
+_YEAR: Final = followed(signed_up, 0, 365)
+_MONTHS: Final = {days: followed(signed_up, days - 30, days, whole=True) for days in (30, 60, 90)}
 
 MEASURES: Final[Mapping[str, Measure]] = {
     measure.id: measure
@@ -106,6 +112,15 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("repeat_converted_users", ("conversion",), _REPEATERS, _CONVERTED),
         Measure("signed_up_users", ("signup", "purchase"), _USERS, _YEAR),
         Measure("first_year_revenue", ("signup", "purchase"), _AMOUNT, _YEAR, money=True),
+        Measure("customer_first_year", ("purchase",), _AMOUNT, followed(became_customers, 0, 365), money=True),
+        Measure(
+            "campaign_customer_first_year",
+            ("purchase", "conversion"),
+            _AMOUNT,
+            followed(came_by_campaign, 0, 365),
+            money=True,
+        ),
+        Measure("margin", ("purchase", "cost", "spend", "impression"), _AMOUNT, margins, money=True, by_range=True),
         *(
             measure
             for days, select in _MONTHS.items()
@@ -129,16 +144,26 @@ async def read_cells(
     if any(one.select is not first.select for one in measures):
         found = [read_cells(reader, [one], asked, pack, max_buckets) for one in measures]
         return [cells for (cells,) in await asyncio.gather(*found)]
+    if first.by_range and asked.interval:
+        whole = await read_cells(reader, measures, replace(asked, interval=None), pack, max_buckets)
+        return [
+            {**{key: n for key, n in cells.items() if key[1] is not None}, **totals}
+            for cells, totals in zip(await _read(reader, measures, asked, pack), whole, strict=True)
+        ]
     points = _points(asked, max_buckets)
     if first.id == "budget":
         return [await budget_cells(reader, asked, pack, points)]
-    sql, params = statement(measures, asked, pack)
+    read = await _read(reader, measures, asked, pack)
+    return [running_totals(cells, points) for cells in read] if first.to_date else read
+
+
+async def _read(reader: Reader, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
     read: list[Cells] = [{} for _ in measures]
-    for aggregated, group, point, *numbers in await reader.rows(sql, params):
+    for aggregated, group, point, *numbers in await reader.rows(*statement(measures, asked, pack)):
         key = cell_key(aggregated, group, point)
         for cells, n in zip(read, numbers, strict=True):
             cells[key] = int(n)
-    return [running_totals(cells, points) for cells in read] if first.to_date else read
+    return read
 
 
 def statement(measures: Sequence[Measure], asked: Slice, pack: Pack) -> tuple[str, dict[str, object]]:

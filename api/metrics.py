@@ -20,7 +20,7 @@ from api.reader import Reader
 from api.slices import Slice, buckets, following
 from api.times import iso
 from schemas.errors import ConfigError
-from schemas.metrics import Dictionary, Dimension, Kind, Metric, Unit
+from schemas.metrics import Dictionary, Dimension, Kind, Metric
 from schemas.taxonomy.pack import Pack
 from schemas.wire import MICROS
 
@@ -78,7 +78,7 @@ def status(metric: Metric, value: float | None) -> str | None:
 
 @dataclass(frozen=True)
 class Quotients:
-    """Numerators over denominators, by group and point of the series. `scale`: 100 for percent."""
+    """Numerators over denominators, by group and point of the series. `scale`: that of the unit."""
 
     scale: int
     above: Measure
@@ -189,7 +189,7 @@ class MetricReader:
         if metric.kind is Kind.DISTRIBUTION:
             return await read_distributions(self._reader, metric, asked, pack)
         pair = metric.by_campaign if campaigns and metric.by_campaign else metric.measures
-        scale = 100 if metric.unit is Unit.PERCENT else 1
+        scale = metric.unit.scale
         above = MEASURES[pair.numerator]
         if pair.denominator is None:
             return Quotients(scale, above, (await self._cells([above], asked, pack))[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from api.margins import margin_rows
 from api.slices import Binder, Slice
 from api.sources import (
     campaign_newcomer_rows,
@@ -16,6 +17,7 @@ from api.sources import (
     followed_rows,
     order_rows,
     range_where,
+    signup_rows,
 )
 from schemas.taxonomy.pack import Pack
 
@@ -109,22 +111,46 @@ def campaign_newcomers(bind: Binder, q: Question) -> Rows:
     return Rows(rows, range_where(bind, q.asked))
 
 
-def followed(first_day: int, end_day: int, *, whole: bool = False) -> Select:
-    """Users who signed up in the range, with their orders from a day after it on, up to another.
+Cohort = Callable[[Binder, Question], str]
+"""A subquery of the users that are followed, with their `timestamp`, `user_id` and what the question carries."""
+
+
+def signed_up(bind: Binder, q: Question) -> str:
+    """Users at their first sign-up."""
+    return signup_rows(bind, q.asked.tenant, q.pack.roles["signup"], q.carried, q.asked.followed_ms)
+
+
+def became_customers(bind: Binder, q: Question) -> str:
+    """Users at their first purchase ever."""
+    carried = [name for name in q.carried if name not in ("user_id", "amount_micros")]
+    return first_purchase_rows(bind, q.asked.tenant, q.pack.roles["purchase"], carried, q.asked.end_ms)
+
+
+def came_by_campaign(bind: Binder, q: Question) -> str:
+    """The same by campaign: users at their first purchase, where the campaign converted that order."""
+    roles = q.pack.roles
+    return campaign_newcomer_rows(bind, q.asked.tenant, roles["purchase"], roles["conversion"], q.asked.end_ms)
+
+
+def followed(cohort: Cohort, first_day: int, end_day: int, *, whole: bool = False) -> Select:
+    """Users of a cohort that began in the range, with their orders from a day after it on, up to another.
 
     `whole`: only those whose days are over by the moment of the question; others had less time than they.
     """
 
     def select(bind: Binder, q: Question) -> Rows:
-        asked, roles = q.asked, q.pack.roles
-        days, known = (first_day, end_day), asked.followed_ms
-        rows = followed_rows(
-            bind, asked.tenant, roles["signup"], roles["purchase"], q.carried, days=days, before_ms=known
-        )
+        asked, purchases, known = q.asked, q.pack.roles["purchase"], q.asked.followed_ms
+        users, days = cohort(bind, q), (first_day, end_day)
+        rows = followed_rows(bind, asked.tenant, users, purchases, q.carried, days=days, before_ms=known)
         over = [f"timestamp + toIntervalDay({end_day}) <= {bind.time(known)}"] if whole else []
         return Rows(rows, [*range_where(bind, asked), *over])
 
     return select
+
+
+def margins(bind: Binder, q: Question) -> Rows:
+    """Orders less the cost of their goods, and spend as its segments bear it."""
+    return Rows(margin_rows(bind, q.asked, q.pack.roles), range_where(bind, q.asked))
 
 
 def of_live_events(bind: Binder, q: Question) -> Rows:

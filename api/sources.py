@@ -91,20 +91,20 @@ def signup_rows(
 def followed_rows(
     bind: Binder,
     tenant: str,
-    signups: Sequence[EventRef],
+    cohort: str,
     purchases: Sequence[EventRef],
     columns: Collection[str],
     *,
     days: tuple[int, int],
     before_ms: int,
 ) -> str:
-    """A subquery of users at their sign-up, a row for each order in these days after it, or one without an order.
+    """A subquery of the users of a cohort, a row for each order in these days after it, or one without an order.
 
-    `days`: from the first on, up to and without the second, each of 24 hours from the sign-up on. `amount_micros` is
-    the order's, 0 without one, which `ordered` tells. Orders count before `before_ms`.
+    `cohort`: a subquery with `timestamp`, `user_id` and `columns`. `days`: from the first on, up to and without the
+    second, each of 24 hours from that timestamp on. `amount_micros` is the order's, 0 without one, which `ordered`
+    tells. Orders count before `before_ms`.
     """
     carried = [name for name in columns if name not in ("user_id", "amount_micros")]
-    signed_up = signup_rows(bind, tenant, signups, columns, before_ms)
     paid = ["user_id", "amount_micros"]
     orders = order_rows(bind, tenant, purchases, paid, before_ms=before_ms, by_campaign=False)
     since, until = (f"s.timestamp + toIntervalDay({day})" for day in days)
@@ -113,7 +113,7 @@ def followed_rows(
         f"(SELECT s.timestamp AS timestamp, s.user_id AS user_id{named}, "
         f"(o.user_id != '' AND o.timestamp >= {since} AND o.timestamp < {until}) AS ordered, "
         f"if(ordered, o.amount_micros, 0) AS amount_micros "
-        f"FROM {signed_up} AS s LEFT JOIN {orders} AS o ON s.user_id = o.user_id)"
+        f"FROM {cohort} AS s LEFT JOIN {orders} AS o ON s.user_id = o.user_id)"
     )
 
 

@@ -102,7 +102,7 @@ class Engine:
         """Names of the parts written since then (Unix seconds) whose files are not what they have to be."""
         recent = self.command(
             "SELECT database, table, name FROM system.parts "
-            f"WHERE active AND modification_time >= fromUnixTimestamp({since}) AND database != 'system'"
+            f"WHERE active AND toUnixTimestamp(modification_time) >= {since} AND database != 'system'"
         )
         return [
             f"{database}.{table} {part}" for database, table, part in recent if self._damaged(database, table, part)

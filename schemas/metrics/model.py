@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 
 class Unit(StrEnum):
-    """What a value counts. Percent: 0 to 100; ratio: a plain quotient; currency: the tenant's own money."""
+    """What a value counts. Percent: 0 to 100; ratio: a plain quotient; currency: the tenant's own money; months: money
+    over money a year, in months."""
 
     PERCENT = "percent"
     RATIO = "ratio"
@@ -17,6 +18,12 @@ class Unit(StrEnum):
     COUNT = "count"
     HOURS = "hours"
     SECONDS = "seconds"
+    MONTHS = "months"
+
+    @property
+    def scale(self) -> int:
+        """What a quotient is multiplied with."""
+        return {Unit.PERCENT: 100, Unit.MONTHS: 12}.get(self, 1)
 
 
 class Dimension(StrEnum):
@@ -108,7 +115,7 @@ class Metric(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Metric:
-        quotient = self.unit in (Unit.PERCENT, Unit.RATIO)
+        quotient = self.unit in (Unit.PERCENT, Unit.RATIO, Unit.MONTHS)
         if quotient and self.measures.denominator is None:
             raise ValueError(f"a {self.unit} needs measures.denominator")
         if self.kind is not Kind.QUOTIENT and self.live:

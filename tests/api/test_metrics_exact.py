@@ -26,7 +26,7 @@ DAY_MS = DAY * 1000
 RANGES = {"all": (END - 40 * DAY_MS, END), "middle": (END - 12 * DAY_MS, END - 2 * DAY_MS)}
 COHORT_MEASURES = {measure.id for measure in MEASURES.values() if "signup" in measure.roles}
 COHORT_RANGES = {"all": (END - 700 * DAY_MS, END), "middle": (END - 420 * DAY_MS, END - 40 * DAY_MS)}
-COHORTS = {metric.id for metric in METRICS if metric.measures.denominator in COHORT_MEASURES}
+COHORTS = {"cac_payback", *(metric.id for metric in METRICS if metric.measures.denominator in COHORT_MEASURES)}
 """Metrics that follow people for months after their sign-up."""
 
 
@@ -65,7 +65,7 @@ def stored(store: Any, pack: Pack) -> Callable[[Metric], Case]:
         return Oracle(events, known=END)
 
     weeks = Case("weeks", put("weeks", World(7, orders=80)), RANGES)
-    years = Case("years", put("years", World(8, days=600, users=150, orders=400)), COHORT_RANGES)
+    years = Case("years", put("years", World(10, days=600, users=90, orders=400)), COHORT_RANGES)
     return lambda metric: years if metric.id in COHORTS else weeks
 
 
@@ -137,19 +137,31 @@ async def test_each_point_of_a_series_is_the_metric_of_its_range(
         check(point, oracle, metric, Scope(max(at, start), min(following(interval, at), end)))
 
 
-@pytest.mark.parametrize("metric", [m for m in METRICS if Dimension.CAMPAIGN in m.dimensions], ids=lambda m: m.id)
+@pytest.mark.parametrize(
+    ("metric", "dimension"),
+    [
+        (metric, dimension)
+        for metric in METRICS
+        for dimension in (Dimension.CAMPAIGN, Dimension.SEGMENT)
+        if dimension in metric.dimensions
+    ],
+    ids=lambda x: getattr(x, "id", str(x)),
+)
 async def test_split_series_equals_the_independent_computation(
-    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, dimension: Dimension
 ) -> None:
     case = stored(metric)
     start, end = case.ranges["middle"]
-    question = case.asked("middle", group_by=Dimension.CAMPAIGN, interval=Interval.WEEK)
+    question = case.asked("middle", group_by=dimension, interval=Interval.WEEK)
     answer = await metrics.answer(metric, question, pack, limit=1000)
     points = buckets(Interval.WEEK, start, end, 2000) or []
     oracle = WholeRangeOracle(case.oracle, end)
+    assert answer["groups"]
     for group in answer["groups"]:
+        named = {dimension.value: group["group"]}
+        check(group, oracle, metric, case.scope("middle")._replace(**named))
         for point, at in zip(group["series"], points, strict=True):
-            scope = Scope(max(at, start), min(following(Interval.WEEK, at), end), campaign_id=group["group"])
+            scope = Scope(max(at, start), min(following(Interval.WEEK, at), end), **named)
             check(point, oracle, metric, scope)
 
 

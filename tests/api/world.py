@@ -43,7 +43,7 @@ class World:
         makers = (
             self._delivered, self._delivered, self._viewed, self._clicked, self._clicked, self._converted,
             self._converted, self._purchased, self._purchased, self._spend, self._sent, self._opened, self._budget,
-            self._engaged, self._signed_up,
+            self._engaged, self._signed_up, self._cost,
         )  # fmt: skip
         kind, properties = self.rng.choice(makers)()
         # Few distinct moments, so that ties are decided by event id.
@@ -85,6 +85,9 @@ class World:
 
     def _purchased(self) -> tuple[str, Event]:
         return "user_purchased", {"order_id": self.rng.choice(self.orders), "order_value": self._money()}
+
+    def _cost(self) -> tuple[str, Event]:
+        return "order_cost_recorded", {"order_id": self.rng.choice(self.orders), "cogs": self._money() / 4}
 
     def _spend(self) -> tuple[str, Event]:
         return "campaign_spend_recorded", {"campaign_id": self.rng.choice(self.campaigns), "amount": self._money()}

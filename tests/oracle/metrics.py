@@ -238,6 +238,31 @@ def _lifetime_value(oracle: Oracle, scope: Scope) -> Quotient:
     return _money(oracle.orders_after(signups, 0, 365)), _number(signups), 1
 
 
+def _payback(oracle: Oracle, scope: Scope) -> Quotient:
+    """Money spent, over what those who first bought in scope paid in a year from then on."""
+    firsts = {one.user_id: one.ms for one in _first_of(oracle._orders, lambda one: one.user_id)}
+    cohort = {user: firsts[user] for user in oracle.new_customers(scope)}
+    return Fraction(oracle.spend(scope), MICROS), _money(oracle.orders_after(cohort, 0, 365)), 12
+
+
+def _margin(oracle: Oracle, scope: Scope) -> Quotient:
+    orders = oracle.orders(scope)
+    costs = {one.order_id: one.micros for one in sorted(oracle._of("order_cost_recorded"))}
+    left = sum(one.micros - costs.get(one.order_id, 0) for one in orders if one.order_id)
+    left += sum(one.micros for one in orders if not one.order_id)
+    every = scope._replace(segment=None)
+    for spent in oracle._in(every, "campaign_spend_recorded"):
+        sent = sorted(one.segment for one in oracle.impressions(every) if one.campaign_id == spent.campaign_id)
+        total, upto = len(sent), 0
+        for segment in dict.fromkeys(sent):
+            before, upto = upto, upto + sent.count(segment)
+            if scope.segment in (None, segment):
+                left -= spent.micros * upto // total - spent.micros * before // total
+        if not sent and scope.segment in (None, ""):
+            left -= spent.micros
+    return Fraction(left, MICROS), _money(orders), 100
+
+
 class Arms(NamedTuple):
     """Orders in scope of each treated and each held out user of one campaign, by user."""
 
@@ -334,6 +359,8 @@ METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
     "click_rate": lambda o, s: (_number(o.message_clickers(s)), _users(o.messages(s, "message_opened")), 100),
     "average_frequency": lambda o, s: (_number(o.impressions(s)), _users(o.impressions(s)), 1),
     "ltv": _lifetime_value,
+    "cac_payback": _payback,
+    "gross_margin": _margin,
     "repeat_purchase_rate": lambda o, s: (_number(o.repeaters(_bought(o, s))), _users(_bought(o, s)), 100),
     "incrementality": _lift(per_user=False),
     "holdout_lift": _lift(per_user=True),
