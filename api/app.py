@@ -17,6 +17,7 @@ from api.reader import Reader
 from api.routing import ROOT, all_routers
 from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
+from schemas.attribution import shipped_attribution
 from schemas.clock import Clock
 from schemas.keys import KeyStore
 from schemas.metrics import Dictionary, shipped_dictionary
@@ -40,6 +41,7 @@ def create_app(
     """
     dictionary = dictionary or shipped_dictionary()
     check_measures(dictionary)
+    shipped_attribution()
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)
