@@ -109,7 +109,7 @@ def _totals(journeys: Journeys) -> Object:
         **_named(both),
         "attributed": _named(attributed),
         "unattributed": _named([Fraction(n) for n in journeys.unattributed]),
-        "null_journeys": sum(path.nulls for path in journeys.paths),
+        "null_journeys": sum(int(path.nulls) for path in journeys.paths),
         "shortened_journeys": journeys.shortened,
     }
 
@@ -213,7 +213,7 @@ def _path(path: Path) -> Object:
     return {
         "path": list(path.steps),
         "count": _plain(conversions),
-        "nulls": path.nulls,
+        "nulls": int(path.nulls),
         "conversion_rate": float(conversions / journeys * 100) if journeys else None,
         "revenue": float(micros / MICROS),
         "mean_order_value": float(micros / MICROS / conversions) if conversions else None,

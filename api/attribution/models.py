@@ -32,7 +32,7 @@ class Path(NamedTuple):
 
     steps: tuple[str, ...]
     totals: tuple[Number, ...]
-    nulls: int = 0
+    nulls: Number = 0
     decayed: tuple[tuple[int, ...], ...] | None = None
 
 
