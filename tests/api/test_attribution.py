@@ -227,7 +227,10 @@ ORDER = "00000000-0000-4000-9000-000000000001"
 
 
 async def test_the_edges_of_the_look_back_and_of_a_tie(site: Site, tenant: str, insert: Insert) -> None:
-    """A touch a millisecond too old counts not, one exactly as old does, and one at the order's own moment does."""
+    """A touch a millisecond too old counts not, one exactly as old does, and one at the order's own moment does.
+
+    Of two deliveries at one moment the later id tells the channel.
+    """
     insert(
         tenant,
         [
@@ -236,6 +239,7 @@ async def test_the_edges_of_the_look_back_and_of_a_tie(site: Site, tenant: str, 
             event("campaign_clicked", 60, 4, campaign_id=CAMPAIGN, delivery_channel="push"),
             event("campaign_clicked", 60, 3, campaign_id=CAMPAIGN),
             event("campaign_delivered", 60, 9, campaign_id=CAMPAIGN, delivery_channel="in_app"),
+            event("campaign_delivered", 60, 7, campaign_id=CAMPAIGN, delivery_channel="sms"),
             event("campaign_delivered", 30, 8, campaign_id=CAMPAIGN, delivery_channel="sms"),
             event("user_purchased", 60, 5, order_id=ORDER, order_value=12.5),
             event("user_purchased", 59, 6, order_id=ORDER, order_value=99.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from fractions import Fraction
 from pathlib import Path as File
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -102,6 +103,16 @@ def test_a_markov_chain_with_a_loop_by_hand() -> None:
     """
     paths = [Path(("a", "b", "a"), (1,)), Path(("b",), (0,), 1)]
     assert credited(paths, ["markov"], RULES).removal == pytest.approx({"a": 1.0, "b": 0.5}, abs=1e-15)
+
+
+def test_what_leads_to_no_conversion_has_no_effect_at_all() -> None:
+    """Exactly 0: solving gives some 1e-18 where many channels lead to dead ends, which would be credited."""
+    rng, paths = Random(0), []
+    for _ in range(12):
+        selling, dead = rng.choices("vwxyz", k=2), rng.choice("abcde") * 5 + rng.choice("abcde")
+        paths += [Path((*selling, *dead), (0,), rng.randint(5, 9)), Path(tuple(selling), (1,))]
+    found = credited(paths, ["markov"], RULES)
+    assert all((effect > 0) == (name in "vwxyz") for name, effect in found.removal.items()) and len(found.removal) > 6
 
 
 def test_without_conversions_nothing_is_credited() -> None:
