@@ -324,10 +324,13 @@ async def test_bad_parameters_are_refused_with_field_and_allowed_values(
     assert error["field"] == field and error["message"] and error.get("allowed") == allowed
 
 
-async def test_too_many_paths_is_a_clear_refusal(site: Site, tenant: str, insert: Insert) -> None:
-    """More distinct paths than one read may answer (5,000 here): 422 that says to shorten the range."""
+@pytest.mark.parametrize("campaigns", [1_001, 5_001])
+async def test_too_many_groups_or_paths_are_a_clear_refusal(
+    site: Site, tenant: str, insert: Insert, campaigns: int
+) -> None:
+    """More groups than 1,000, or distinct paths than one read answers (5,000): 422 that says to shorten the range."""
     world = World(23)
-    clicks = [event("campaign_clicked", 60, n, campaign_id=world.uuid()) for n in range(5_100)]
+    clicks = [event("campaign_clicked", 60, n, campaign_id=world.uuid()) for n in range(campaigns)]
     insert(tenant, [{**one, "user_id": f"u-{n}"} for n, one in enumerate(clicks)])
     async with site.client(tenant) as client:
         answer = await client.get("/api/v1/analytics/attribution", params={"by": "campaign_id"})
