@@ -18,6 +18,7 @@ from api.reader import Reader
 from api.routing import ROOT, all_routers
 from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
+from schemas.attribution import shipped_attribution
 from schemas.clock import Clock
 from schemas.keys import KeyStore
 from schemas.metrics import Dictionary, shipped_dictionary
@@ -41,6 +42,7 @@ def create_app(
     """
     dictionary = dictionary or shipped_dictionary()
     check_measures(dictionary)
+    shipped_attribution()
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     expected = ExpectedReader(measured, clock)

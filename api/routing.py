@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from api.routes import (
     alerts,
     anomalies,
+    attribution,
     churn,
     conflicts,
     dead_letters,
@@ -30,6 +31,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
         (windows.router, ROOT),
         (churn.router, ROOT),
         (anomalies.router, ROOT),
+        (attribution.router, ROOT),
         (alerts.router, ROOT),
         (dead_letters.router, ROOT),
         (conflicts.router, ROOT),

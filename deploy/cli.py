@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "keys": "Create, list and revoke keys.",
     "taxonomy": "Show, check and export the event types.",
     "metrics": "Show what each metric means.",
+    "attribution": "Credit channels for conversions, out of a file of paths.",
     "doctor": "Check this machine and the running servers, and say what to do.",
     "settings": "List every setting, its default and its value.",
     "docs": "Write or check the generated documents.",

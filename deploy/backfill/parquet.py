@@ -38,19 +38,43 @@ def _pyarrow(path: Path) -> tuple[ModuleType, ModuleType]:
 
 
 @contextmanager
-def parquet_pieces(path: Path, mapping: Mapping | None, begin: Place) -> Iterator[tuple[Iterator[Piece], Progress]]:
-    """The pieces of a Parquet file after `begin.row` rows. Raises `ConfigError` naming the file."""
+def _opened(path: Path) -> Iterator[Any]:
     arrow, parquet = _pyarrow(path)
     try:
         file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="ms")
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"is no readable Parquet file: {error}", file=str(path)) from error
     with file:
+        yield file
+
+
+@contextmanager
+def parquet_pieces(path: Path, mapping: Mapping | None, begin: Place) -> Iterator[tuple[Iterator[Piece], Progress]]:
+    """The pieces of a Parquet file after `begin.row` rows. Raises `ConfigError` naming the file."""
+    with _opened(path) as file:
         names = file.schema_arrow.names
         columns = names if mapping is None else _columns(mapping, names, path)
         progress = Progress(file.metadata.num_rows)
         progress.done = begin.row
         yield _cut(file, path, columns, begin.row, progress), progress
+
+
+@contextmanager
+def parquet_table(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[Any, ...]], Progress]]:
+    """The columns of a Parquet file and its rows, as plain values. Raises `ConfigError` naming the file."""
+    with _opened(path) as file:
+        progress = Progress(file.metadata.num_rows)
+        yield file.schema_arrow.names, _table(file, path, progress), progress
+
+
+def _table(file: Any, path: Path, progress: Progress) -> Iterator[tuple[Any, ...]]:
+    arrow, _ = _pyarrow(path)
+    try:
+        for batch in file.iter_batches(ROWS):
+            progress.done += batch.num_rows
+            yield from zip(*(_cells(arrow, column) for column in batch.columns), strict=True)
+    except (arrow.ArrowException, OSError) as error:
+        raise ConfigError(f"the Parquet data is damaged near row {progress.done}: {error}", file=str(path)) from error
 
 
 def _columns(mapping: Mapping, names: list[str], path: Path) -> list[str]:

@@ -94,10 +94,14 @@ def two_tenants(store: Warehouse, pack: Any) -> tuple[str, str]:
     return "isolation-a", other
 
 
+ASKED = ("lookback_days", "half_life_days", "max_touches", "from", "below")
+"""What attribution repeats of the question, and where bars begin and end."""
+
+
 def numbers(value: Any) -> list[float]:
     """Every count in an answer."""
     if isinstance(value, dict):
-        skip = ("completeness", "confidence", "limit", "label_delay_days", "healthy", "target", "window")
+        skip = ("completeness", "confidence", "limit", "label_delay_days", "healthy", "target", "window", *ASKED)
         return [n for key, inner in value.items() if key not in skip for n in numbers(inner)]
     if isinstance(value, list):
         return [n for inner in value for n in numbers(inner)]
