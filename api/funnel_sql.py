@@ -176,8 +176,8 @@ def _part(bind: Binder, asked: FunnelQuestion, source: str, where: Sequence[str]
     fits = " + ".join(f"if({' AND '.join(conditions)}, {1 << at}, 0)" for at, conditions in enumerate(bits))
     bound = f"event_type IN {bind(sorted(_campaign_types(asked)), 'Array(String)')}"
     where = [*where, f"timestamp >= {bind.time(asked.start_ms)}", "fits > 0"]
-    if campaign := asked.filters.get(Dimension.CAMPAIGN):
-        where.append(f"(NOT {bound} OR campaign_id = {bind(campaign)})")
+    if Dimension.CAMPAIGN in asked.filters:
+        where.append(f"(NOT {bound} OR campaign_id = {bind(asked.filters[Dimension.CAMPAIGN])})")
     names = ["user_id", "toUnixTimestamp64Milli(timestamp) AS at", f"toUInt16({fits}) AS fits"]
     if asked.split:
         by_campaign = asked.split is Dimension.CAMPAIGN

@@ -149,10 +149,10 @@ async def test_a_campaign_is_followed_where_events_name_one(site: Site, tenant: 
 
 async def test_two_stand_side_by_side(site: Site, tenant: str, insert: Insert) -> None:
     story = Story().sent("u", 0, segment="VIP").clicked("u", 1).sent("v", 0).sent("x", 0, B).clicked("x", 1, B)
-    insert(tenant, story.sent("old", -100).events)
+    insert(tenant, story.sent("old", -100).sent("older", -175).events)
     two = {"steps": "impression,click"}
     by_campaign = await get(site, tenant, "/funnel", **two, campaign_id=A, compare_campaign_id=B)
-    assert users(by_campaign) == [3, 1]
+    assert users(by_campaign) == [4, 1]
     assert users(by_campaign["comparison"]) == [1, 1] and by_campaign["comparison"]["filters"] == {"campaign_id": B}
     by_segment = await get(site, tenant, "/funnel", **two, compare_segment="VIP", start="-6d")
     assert (users(by_segment), users(by_segment["comparison"])) == ([3, 2], [1, 1])

