@@ -20,6 +20,7 @@ from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.attribution import shipped_attribution
 from schemas.clock import Clock
+from schemas.funnels import Funnels, check_funnels, shipped_funnels
 from schemas.keys import KeyStore
 from schemas.metrics import Dictionary, shipped_dictionary
 from schemas.taxonomy.pack import Pack
@@ -34,20 +35,24 @@ def create_app(
     packs: Mapping[str, Pack],
     clock: Clock,
     dictionary: Dictionary | None = None,
+    funnels: Funnels | None = None,
     dead_letters: DeadLetterDesk | None = None,
 ) -> FastAPI:
     """The ASGI application. `app.state.live.close()` ends the live streams; shutdown does it too.
 
-    The caller owns `reader` and closes it. Raises ConfigError when the dictionary names a measure that does not exist.
+    The caller owns `reader` and closes it. Raises ConfigError when the dictionary names a measure that does not exist,
+    or a funnel a step that its pack does not declare.
     """
     dictionary = dictionary or shipped_dictionary()
     check_measures(dictionary)
     shipped_attribution()
+    funnels = funnels or shipped_funnels()
+    check_funnels(funnels, packs)
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     expected = ExpectedReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, expected, Limits(settings.max_buckets, settings.max_groups), clock)
-    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, dead_letters)
+    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, funnels, dead_letters)
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
     telemetry.start_time.set(clock.now())

@@ -17,6 +17,7 @@ from api.settings import ApiSettings
 from schemas.clock import Clock
 from schemas.dead_letters.patch import Patch
 from schemas.dead_letters.selection import Selection
+from schemas.funnels import Funnels
 from schemas.keys import Key, KeyRefused, KeyStore, Kind, Role
 from schemas.metrics import Dictionary
 from schemas.taxonomy.pack import Pack
@@ -67,6 +68,7 @@ class Context:
     dictionary: Dictionary
     ledger: LedgerReader
     metrics: MetricReader
+    funnels: Funnels
     dead_letters: DeadLetterDesk | None = None
 
     def now_ms(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +47,25 @@ class RangeQuery(Strict):
         if end - start > settings.max_range_days * _DAY:
             raise invalid("start", f"the range may span at most {settings.max_range_days} days")
         return start, end
+
+
+class SpecRangeQuery(RangeQuery):
+    """The same, also under the names of the specification."""
+
+    startDate: Moment | None = None
+    endDate: Moment | None = None
+
+    def range(self, now_ms: int, default_ms: int, settings: ApiSettings) -> tuple[int, int]:
+        """As of `RangeQuery`."""
+        start, end = self.either("start", "startDate"), self.either("end", "endDate")
+        return RangeQuery(start=start, end=end).range(now_ms, default_ms, settings)
+
+    def either(self, ours: str, theirs: str) -> Any:
+        """The value of a parameter that has two names; raises a 422 problem when both are given."""
+        mine, given = getattr(self, ours), getattr(self, theirs)
+        if mine is not None and given is not None:
+            raise invalid(theirs, f"is another name of {ours}; give one of them")
+        return given if mine is None else mine
 
 
 class PipelineQuery(RangeQuery):

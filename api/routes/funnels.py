@@ -1,0 +1,32 @@
+"""`GET /funnels` (those that are declared) and `GET /funnel` (one of them, or any other)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.context import Ctx, Who
+from api.funnel_query import FunnelQuery
+from api.funnels import answer
+from api.query import Empty
+from schemas.funnels import steps_known
+
+router = APIRouter(tags=["funnels"])
+
+
+@router.get("/funnels", summary="The declared funnels")
+async def funnels(ctx: Ctx, who: Who, query: Annotated[Empty, Query()]) -> dict[str, Any]:
+    """Every funnel whose steps the taxonomy pack of this key declares; `window_hours` runs from the entry on."""
+    known = [funnel for funnel in ctx.funnels.funnels if steps_known(funnel, who.pack)]
+    return {
+        "funnels": [
+            {**one.model_dump(mode="json", exclude={"window"}), "window_hours": one.window / 3600} for one in known
+        ]
+    }
+
+
+@router.get("/funnel", summary="Who comes how far through a line of steps")
+async def funnel(ctx: Ctx, who: Who, query: Annotated[FunnelQuery, Query()]) -> dict[str, Any]:
+    """Each user once, on the way that goes furthest. Without `start` the 30 days before `end` are read."""
+    return await answer(ctx.reader, ctx.ledger, *query.asked(ctx, who))

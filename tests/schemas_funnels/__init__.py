@@ -1,0 +1,1 @@
+"""Tests of schemas/funnels and schemas/cohorts."""
