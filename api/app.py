@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from api import pages, problems
 from api.context import Context, DeadLetterDesk, Publish
 from api.doorway import Doorway
+from api.kpis import check_facts
 from api.ledger import LedgerReader
 from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
@@ -18,7 +19,9 @@ from api.routing import ROOT, all_routers
 from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.clock import Clock
+from schemas.heatmap import shipped_heatmap
 from schemas.keys import KeyStore
+from schemas.kpis import shipped_kpis
 from schemas.metrics import Dictionary, shipped_dictionary
 from schemas.taxonomy.pack import Pack
 
@@ -36,10 +39,12 @@ def create_app(
 ) -> FastAPI:
     """The ASGI application. `app.state.live.close()` ends the live streams; shutdown does it too.
 
-    The caller owns `reader` and closes it. Raises ConfigError when the dictionary names a measure that does not exist.
+    The caller owns `reader` and closes it. Raises ConfigError when what is declared cannot be computed.
     """
     dictionary = dictionary or shipped_dictionary()
     check_measures(dictionary)
+    check_facts(shipped_kpis())
+    shipped_heatmap()
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)

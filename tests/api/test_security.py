@@ -93,7 +93,10 @@ def two_tenants(store: Warehouse, pack: Any) -> tuple[str, str]:
 def numbers(value: Any) -> list[float]:
     """Every count in an answer."""
     if isinstance(value, dict):
-        skip = ("completeness", "confidence", "limit", "label_delay_days", "healthy", "target", "window")
+        skip = (
+            "completeness", "confidence", "limit", "label_delay_days", "healthy", "target", "window", "declared",
+            "hour", "hours", "dau",
+        )  # fmt: skip
         return [n for key, inner in value.items() if key not in skip for n in numbers(inner)]
     if isinstance(value, list):
         return [n for inner in value for n in numbers(inner)]
