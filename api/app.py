@@ -19,6 +19,7 @@ from api.routing import ROOT, all_routers
 from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.clock import Clock
+from schemas.health import shipped_health
 from schemas.heatmap import shipped_heatmap
 from schemas.keys import KeyStore
 from schemas.kpis import shipped_kpis
@@ -45,6 +46,7 @@ def create_app(
     check_measures(dictionary)
     check_facts(shipped_kpis())
     shipped_heatmap()
+    shipped_health()
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)
