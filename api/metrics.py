@@ -145,14 +145,16 @@ class MetricReader:
             "series": self._series(whole, asked, None),
         }
 
+    async def cells(self, metric: Metric, asked: Slice, pack: Pack) -> Answers:
+        """What the metric is at each group and point of a slice. Raises what the reader raises."""
+        campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
+        return await self._pair(metric, campaigns, asked, pack)
+
     async def _as_of(self, tenant: str, known: int | None) -> int | None:
         return known if known is not None else await self._ledger.as_of(tenant)
 
     async def _split(self, metric: Metric, asked: Slice, pack: Pack) -> Answers | None:
-        if asked.group_by is None:
-            return None
-        campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
-        return await self._pair(metric, campaigns, asked, pack)
+        return await self.cells(metric, asked, pack) if asked.group_by else None
 
     async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Answers:
         if metric.kind is Kind.EXPERIMENT:

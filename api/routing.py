@@ -18,6 +18,7 @@ from api.routes import (
     live,
     metrics,
     pipeline,
+    reconcile,
     windows,
 )
 
@@ -34,6 +35,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
         (kpis.router, ROOT),
         (heatmap.router, ROOT),
         (customer_health.router, ROOT),
+        (reconcile.router, ROOT),
         (churn.router, ROOT),
         (anomalies.router, ROOT),
         (alerts.router, ROOT),

@@ -37,8 +37,9 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
 
 GUARDED = sorted({(method, path) for path, route in routes() for method in route.methods if path not in OPEN})
 VALUES = {"metric_id": "events", "alert_id": FORBIDDEN, "user_id": FORBIDDEN, "letter_id": "7-0"}
-WIRED = f"{ROOT}/dead-letters/"
-"""What needs Kafka behind the API, which this site lacks; tests/api/test_dead_letters.py asks it as a stranger."""
+WIRED = (f"{ROOT}/dead-letters/", f"{ROOT}/reconcile")
+"""What needs Kafka behind the API, which this site lacks, or a file; tests/api/test_dead_letters.py and
+test_reconcile.py ask it as a stranger."""
 
 
 def filled(path: str) -> str:
