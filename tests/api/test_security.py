@@ -23,6 +23,7 @@ DICTIONARY = f"{ROOT}/metrics"
 PARAMETERS = (
     "start", "end", "campaign_id", "segment", "channel", "event_type", "group_by", "interval", "limit", "state",
     "severity", "metric_id", "type", "model", "riskTier", "minProbability", "window",
+    "timezone", "startDate", "comparisonPeriod", "at",
 )  # fmt: skip
 FORBIDDEN = "needle-of-the-other-tenant"
 
