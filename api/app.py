@@ -11,6 +11,7 @@ from api import pages, problems
 from api.context import Context, DeadLetterDesk, Publish
 from api.doorway import Doorway
 from api.expected import ExpectedReader
+from api.kpis import check_facts
 from api.ledger import LedgerReader
 from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
@@ -21,7 +22,10 @@ from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.attribution import shipped_attribution
 from schemas.clock import Clock
 from schemas.funnels import Funnels, check_funnels, shipped_funnels
+from schemas.health import shipped_health
+from schemas.heatmap import shipped_heatmap
 from schemas.keys import KeyStore
+from schemas.kpis import shipped_kpis
 from schemas.metrics import Dictionary, shipped_dictionary
 from schemas.taxonomy.pack import Pack
 
@@ -40,11 +44,13 @@ def create_app(
 ) -> FastAPI:
     """The ASGI application. `app.state.live.close()` ends the live streams; shutdown does it too.
 
-    The caller owns `reader` and closes it. Raises ConfigError when the dictionary names a measure that does not exist,
-    or a funnel a step that its pack does not declare.
+    The caller owns `reader` and closes it. Raises ConfigError when what is declared cannot be computed.
     """
     dictionary = dictionary or shipped_dictionary()
     check_measures(dictionary)
+    check_facts(shipped_kpis())
+    shipped_heatmap()
+    shipped_health()
     shipped_attribution()
     funnels = funnels or shipped_funnels()
     check_funnels(funnels, packs)

@@ -166,6 +166,11 @@ class MetricReader:
             answer["comparison"] = {**period(before), **compared(total, then[0].at(None, None))}
         return answer
 
+    async def cells(self, metric: Metric, asked: Slice, pack: Pack) -> Answers:
+        """What the metric is at each group and point of a slice. Raises what the reader raises."""
+        campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
+        return await self._pair(metric, campaigns, asked, pack)
+
     async def _as_of(self, tenant: str, known: int | None) -> int | None:
         return known if known is not None else await self._ledger.as_of(tenant)
 
@@ -174,8 +179,7 @@ class MetricReader:
         whole = self._pair(metric, asked.touches_campaigns, asked.without_split(), pack)
         if asked.group_by is None:
             return await whole, None
-        campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
-        total, split = await asyncio.gather(whole, self._pair(metric, campaigns, asked, pack))
+        total, split = await asyncio.gather(whole, self.cells(metric, asked, pack))
         return total, split
 
     async def _earlier_answers(

@@ -49,7 +49,12 @@ def render_settings() -> str:
 
 def documents() -> Mapping[str, Callable[[], str]]:
     """Path below the root of the project -> what writes its text."""
-    return {"docs/settings.md": render_settings, "docs/taxonomy.md": _taxonomy, "docs/metrics.md": _metrics}
+    return {
+        "docs/settings.md": render_settings,
+        "docs/taxonomy.md": _taxonomy,
+        "docs/metrics.md": _metrics,
+        "docs/kpis.md": _kpis,
+    }
 
 
 def stale(root: Path = ROOT) -> list[str]:
@@ -79,6 +84,12 @@ def _metrics() -> str:
     from schemas.metrics import render, shipped_dictionary
 
     return render(shipped_dictionary())
+
+
+def _kpis() -> str:
+    from schemas.kpis import render_kpis, shipped_kpis
+
+    return render_kpis(shipped_kpis())
 
 
 def _default(value: Any) -> str:

@@ -11,7 +11,7 @@ def docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a document is stale.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write what is stale (the default).")] = False,
 ) -> None:
-    """Write or check docs/settings.md, docs/taxonomy.md and docs/metrics.md."""
+    """Write or check docs/settings.md, docs/taxonomy.md, docs/metrics.md and docs/kpis.md."""
     from deploy import documents
 
     if check and write:

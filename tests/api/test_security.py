@@ -24,7 +24,8 @@ DICTIONARY = {f"{ROOT}/metrics", f"{ROOT}/funnels"}
 PARAMETERS = (
     "start", "end", "campaign_id", "segment", "channel", "event_type", "group_by", "interval", "limit", "state",
     "severity", "metric_id", "type", "model", "riskTier", "minProbability", "window", "compare", "metrics", "funnel",
-    "funnelType", "steps", "segment_by", "cohort_by", "retained_by", "months", "startDate",
+    "funnelType", "steps", "segment_by", "cohort_by", "retained_by", "months", "startDate", "timezone",
+    "comparisonPeriod", "at",
 )  # fmt: skip
 FORBIDDEN = "needle-of-the-other-tenant"
 
@@ -39,8 +40,9 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
 
 GUARDED = sorted({(method, path) for path, route in routes() for method in route.methods if path not in OPEN})
 VALUES = {"metric_id": "events", "alert_id": FORBIDDEN, "user_id": FORBIDDEN, "letter_id": "7-0"}
-WIRED = f"{ROOT}/dead-letters/"
-"""What needs Kafka behind the API, which this site lacks; tests/api/test_dead_letters.py asks it as a stranger."""
+WIRED = (f"{ROOT}/dead-letters/", f"{ROOT}/reconcile")
+"""What needs Kafka behind the API, which this site lacks, or a file; tests/api/test_dead_letters.py and
+test_reconcile.py ask it as a stranger."""
 
 
 NEEDED = {f"{ROOT}/query": "?metrics=events"}
@@ -105,7 +107,7 @@ def numbers(value: Any) -> list[float]:
     if isinstance(value, dict):
         skip = (
             *("completeness", "confidence", "limit", "label_delay_days", "healthy", "target", "window"),
-            *("stepNumber", "window_hours", *ASKED),
+            *("declared", "hour", "hours", "dau", "stepNumber", "window_hours", *ASKED),
         )
         return [n for key, inner in value.items() if key not in skip for n in numbers(inner)]
     if isinstance(value, list):
