@@ -15,11 +15,13 @@ from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
 from api.reader import Reader
 from api.routing import ROOT, all_routers
+from api.segments import SegmentReader
 from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.clock import Clock
 from schemas.keys import KeyStore
 from schemas.metrics import Dictionary, shipped_dictionary
+from schemas.segments import shipped_clusters, shipped_patterns
 from schemas.taxonomy.pack import Pack
 
 
@@ -43,7 +45,8 @@ def create_app(
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, Limits(settings.max_buckets, settings.max_groups), clock)
-    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, dead_letters)
+    segments = SegmentReader(measured, ledger, shipped_patterns(), shipped_clusters())
+    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, segments, dead_letters)
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
     telemetry.start_time.set(clock.now())

@@ -13,6 +13,7 @@ from api.ledger import LedgerReader
 from api.metrics import MetricReader
 from api.problems import Problem
 from api.reader import Reader
+from api.segments import SegmentReader
 from api.settings import ApiSettings
 from schemas.clock import Clock
 from schemas.dead_letters.patch import Patch
@@ -67,6 +68,7 @@ class Context:
     dictionary: Dictionary
     ledger: LedgerReader
     metrics: MetricReader
+    segments: SegmentReader
     dead_letters: DeadLetterDesk | None = None
 
     def now_ms(self) -> int:

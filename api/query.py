@@ -38,8 +38,8 @@ class RangeQuery(Strict):
 
     def range(self, now_ms: int, default_ms: int, settings: ApiSettings) -> tuple[int, int]:
         """Milliseconds; without a start the `default_ms` before the end, without an end until now."""
-        end = _moment("end", self.end, now_ms) if self.end else now_ms
-        start = _moment("start", self.start, now_ms) if self.start else end - default_ms
+        end = moment("end", self.end, now_ms) if self.end else now_ms
+        start = moment("start", self.start, now_ms) if self.start else end - default_ms
         if start >= end:
             raise invalid("start", "must lie before the end")
         if end - start > settings.max_range_days * _DAY:
@@ -96,7 +96,8 @@ def choices(field: str, given: list[str], allowed: tuple[str, ...]) -> list[str]
     return found
 
 
-def _moment(field: str, text: str, now_ms: int) -> int:
+def moment(field: str, text: str, now_ms: int) -> int:
+    """Milliseconds of a moment; raises a 422 problem that names the field."""
     try:
         return parse(text, now_ms)
     except ValueError as error:

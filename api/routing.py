@@ -15,6 +15,7 @@ from api.routes import (
     live,
     metrics,
     pipeline,
+    segments,
     windows,
 )
 
@@ -29,6 +30,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
         (live.router, ROOT),
         (windows.router, ROOT),
         (churn.router, ROOT),
+        (segments.router, ROOT),
         (anomalies.router, ROOT),
         (alerts.router, ROOT),
         (dead_letters.router, ROOT),

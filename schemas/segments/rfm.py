@@ -57,8 +57,12 @@ class Cluster(_Strict):
 
 
 class Clusters(_Strict):
-    """The file: clusters by id, in reading order. Every combination of scores lies in exactly one."""
+    """The file: clusters by id, in reading order. Every combination of scores lies in exactly one.
 
+    `window_days`: the orders that are looked at where nobody says from when on.
+    """
+
+    window_days: Annotated[int, Field(ge=1, le=3650)]
     clusters: Annotated[dict[Name, Cluster], Field(min_length=1, max_length=125)]
 
     @model_validator(mode="after")
