@@ -144,9 +144,14 @@ async def define(site: Site, tenant: str, criteria: Any, name: str = "Mine") -> 
     return answer.json()
 
 
+TOLD: set[str] = set()
+
+
 def told(site: Site, insert: Insert, tenant: str) -> None:
-    """Store what was published since, as the pipeline would, each id once."""
-    insert(tenant, [event for to, event in site.published if to == tenant])
+    """Store what was published since, as the pipeline would: an id that came before is dropped there."""
+    events = [event for to, event in site.published if to == tenant]
+    insert(tenant, [event for event in events if event["event_id"] not in TOLD])
+    TOLD.update(event["event_id"] for event in events)
     site.published.clear()
 
 
@@ -179,6 +184,8 @@ CRITERIA: list[dict[str, Any]] = [
     {"orders": {"max": 0}},
     {"orders": {"min": 2, "max": 3}},
     {"daysSinceSignup": {"max": 100}},
+    {"daysSinceSignup": {"min": 10}},
+    {"daysSinceLastOrder": {"min": 10}},
     {"daysSinceSignup": {"min": 100}, "acquisitionChannel": ["referral"]},
     {"daysSinceLastOrder": {"min": 20.5, "max": 200}},
     {"daysSinceActive": {"max": 3}},

@@ -34,9 +34,10 @@ class Publisher:
     """Stores what is published, each id once, as the pipeline would; `fail_after`: so many events, then no more."""
 
     def __init__(self, warehouse: ChdbWarehouse) -> None:
-        self.warehouse, self.events, self.fail_after = warehouse, dict[str, Event](), 10**9
+        self.warehouse, self.events, self.fail_after, self.calls = warehouse, dict[str, Event](), 10**9, 0
 
     def publish(self, tenant: str, events: Sequence[Mapping[str, Any]]) -> None:
+        self.calls += 1
         some = [dict(one) for one in events[: self.fail_after]]
         self.fail_after -= len(some)
         put(self.warehouse, some, tenant)
@@ -159,10 +160,10 @@ def test_a_round_tells_changes_only_and_again_changes_nothing(
     assert publisher.said() == wanted
     (refreshed,) = [e for e in publisher.events.values() if e["event_type"] == "data_refresh_completed"]
     assert refreshed["properties"]["data_source"] == "segments"
-    before = dict(publisher.events)
+    before, calls = dict(publisher.events), publisher.calls
     for _ in range(2):
         watch(warehouse, publisher, clock).look()  # a new process knows that the day is over
-    assert publisher.events == before
+    assert publisher.events == before and publisher.calls == calls
 
     clock.advance(DAY)
     watch(warehouse, publisher, clock).look()
@@ -188,11 +189,12 @@ def test_a_round_that_broke_off_says_nothing_twice_even_when_more_became_known(
     assert publisher.said() == dict.fromkeys(("u0", "u1", "u2", "u3"), "INACTIVE")
     publisher.fail_after = 10**9
     put(warehouse, [order("u0", MIDNIGHT - DAY, 1), order("u9", MIDNIGHT - DAY, 2)])
+    put(warehouse, [order("u1", MIDNIGHT - n * DAY, 10 + n, category="shoes") for n in range(1, 6)])
     looking.look()
     assert publisher.said() == {f"u{n}": "INACTIVE" for n in range(9)}
     clock.advance(DAY)
     looking.look()
-    assert publisher.said()["u0"] == ""
+    assert (publisher.said()["u0"], publisher.said()["u1"]) == ("", "CATEGORY_FOCUSED")
 
 
 def test_what_somebody_else_said_counts_as_the_segment_before(
