@@ -17,6 +17,7 @@ from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
 from api.reader import Reader
 from api.routing import ROOT, all_routers
+from api.segments import SegmentReader
 from api.settings import ApiSettings
 from api.telemetry import Measured, MeasuredMetrics, MeasuredReader, Telemetry
 from schemas.attribution import shipped_attribution
@@ -27,6 +28,7 @@ from schemas.heatmap import shipped_heatmap
 from schemas.keys import KeyStore
 from schemas.kpis import shipped_kpis
 from schemas.metrics import Dictionary, shipped_dictionary
+from schemas.segments import shipped_clusters, shipped_patterns
 from schemas.taxonomy.pack import Pack
 
 
@@ -58,7 +60,10 @@ def create_app(
     ledger = LedgerReader(measured, clock)
     expected = ExpectedReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, expected, Limits(settings.max_buckets, settings.max_groups), clock)
-    ctx = Context(settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, funnels, dead_letters)
+    segments = SegmentReader(measured, ledger, shipped_patterns(), shipped_clusters())
+    ctx = Context(
+        settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, funnels, segments, dead_letters
+    )
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
     telemetry.start_time.set(clock.now())

@@ -13,6 +13,7 @@ from api.ledger import LedgerReader
 from api.metrics import MetricReader
 from api.problems import Problem
 from api.reader import Reader
+from api.segments import SegmentReader
 from api.settings import ApiSettings
 from schemas.clock import Clock
 from schemas.dead_letters.patch import Patch
@@ -69,6 +70,7 @@ class Context:
     ledger: LedgerReader
     metrics: MetricReader
     funnels: Funnels
+    segments: SegmentReader
     dead_letters: DeadLetterDesk | None = None
 
     def now_ms(self) -> int:

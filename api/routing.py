@@ -22,6 +22,7 @@ from api.routes import (
     metrics,
     pipeline,
     reconcile,
+    segments,
     windows,
 )
 
@@ -40,6 +41,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
         (customer_health.router, ROOT),
         (reconcile.router, ROOT),
         (churn.router, ROOT),
+        (segments.router, ROOT),
         (anomalies.router, ROOT),
         (attribution.router, ROOT),
         (alerts.router, ROOT),

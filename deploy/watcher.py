@@ -22,7 +22,8 @@ from schemas.alerting.rules import Rules, load_rules
 from schemas.clock import Clock, SystemClock, random_u32
 from schemas.errors import ConfigError, Retryable
 from schemas.metrics import shipped_dictionary
-from schemas.taxonomy import shipped_packs
+from schemas.segments import shipped_patterns
+from schemas.taxonomy import Pack, shipped_packs
 from schemas.topics import EVENTS, REJECTED
 from sinks.notification_store import NotificationStore
 from sinks.notify import Notifier, build_targets
@@ -39,6 +40,7 @@ from stream_processors.watch.conflicts import ConflictWatch
 from stream_processors.watch.installation import Installation, InstallationPorts
 from stream_processors.watch.ledger_gauges import LedgerGauges
 from stream_processors.watch.reconcile import SIGNAL, Reconciler
+from stream_processors.watch.segment_watch import SegmentWatch
 from stream_processors.watch.series import KINDS
 from stream_processors.watch.watcher import Watcher, WatcherPorts
 
@@ -72,6 +74,7 @@ def run_watcher(settings: Settings) -> None:
     stopping = threading.Event()
     stored_until = StoredUntil(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS,), clock)
     churn = _make_churn(settings, roles, publisher, stored_until, clock, metrics, stopping)
+    segments = _make_segments(settings, packs, publisher, stored_until, clock, metrics, stopping)
     record = AnomalyWatch(roles, Warehouse(settings.warehouse), clock, metrics, stored_until)
     corrections, own = Emitter(settings.kafka.bootstrap), Warehouse(settings.warehouse)
     conflicts = ConflictWatch(settings.watcher, own, corrections, clock, metrics)
@@ -82,6 +85,7 @@ def run_watcher(settings: Settings) -> None:
         *installation.background(),
         *reconciler.background(),
         *churn.background(),
+        *segments.background(),
         *record.background(),
         *conflicts.background(),
     ]
@@ -112,6 +116,29 @@ def _make_churn(
         metrics,
         stopping=stopping.is_set,
         stored_until=stored_until,
+    )
+
+
+def _make_segments(
+    settings: Settings,
+    packs: Mapping[str, Pack],
+    publisher: PublisherPort,
+    stored_until: Callable[[], float],
+    clock: Clock,
+    metrics: WorkerMetrics,
+    stopping: threading.Event,
+) -> SegmentWatch:
+    patterns, warehouse = shipped_patterns(), Warehouse(settings.warehouse)
+    return SegmentWatch(
+        settings.watcher,
+        packs,
+        patterns,
+        warehouse,
+        publisher,
+        clock,
+        metrics,
+        stored_until=stored_until,
+        stopping=stopping.is_set,
     )
 
 

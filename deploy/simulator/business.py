@@ -34,7 +34,7 @@ class Business:
         self.population = Population(plan)
         self.campaigns: list[Campaign] = build_campaigns(plan, self.segments)
         self._stage.now = min(user.signup for user in self.population.users)
-        self._shop = Shop(self._stage, self.segments)
+        self._shop = Shop(self._stage)
         self._marketing = Marketing(self._stage, self._shop, self.campaigns)
         self._hours = Weighted(range(24), SHOP_HOURS)
         self._plan_people()
@@ -82,7 +82,7 @@ class Business:
         for user in present:
             self._plan_visits(user, weekend)
             if user.segment != user.segment_at(midnight):
-                stage.after(2 * HOUR + stage.rng.randrange(HOUR), self._shop.resegment, user, "nightly_refresh")
+                stage.after(2 * HOUR + stage.rng.randrange(HOUR), self._shop.resegment, user)
         for campaign in self.campaigns:
             if campaign.live_at(midnight + HOUR):
                 self._plan_deliveries(campaign, present)

@@ -25,8 +25,8 @@ _payments = Weighted(("card", "wallet", "other"), (0.62, 0.33, 0.05))
 class Shop:
     """The app itself. Purchases in a visit would have happened without any campaign: they are the baseline."""
 
-    def __init__(self, stage: Stage, segments: dict[str, str]) -> None:
-        self._stage, self._segments = stage, segments
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
 
     def sign_up(self, user: User) -> None:
         stage, (channel, source, medium, _) = self._stage, user.channel
@@ -137,15 +137,6 @@ class Shop:
         if user.unsubscribed:
             stage.emit_user("consent_withdrawn", "mobile", user, WITHDRAWN)
 
-    def resegment(self, user: User, reason: str) -> None:
-        """The nightly segmentation moves a user to another pattern."""
-        stage = self._stage
-        before, user.segment = user.segment, user.segment_at(stage.now)
-        stage.emit_user(
-            "user_segmented", "backend", user,
-            {
-                "user_id": user.id, "segment_id": self._segments[user.segment], "segment_type": user.segment,
-                "segment_score": round(stage.rng.uniform(0.7, 0.99), 4),
-                "previous_segment": self._segments.get(before), "segment_change_reason": reason,
-            },
-        )  # fmt: skip
+    def resegment(self, user: User) -> None:
+        """From now on the app knows another pattern of the user; events about it are the watcher's."""
+        user.segment = user.segment_at(self._stage.now)

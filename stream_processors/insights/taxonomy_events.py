@@ -9,6 +9,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from schemas.segments import pattern_uuid
+
 Event = dict[str, Any]
 
 _NAMESPACE: Final = uuid.UUID("6f6f4b0e-5a0c-5d5e-9a1f-0d7c2b1e4a55")
@@ -84,4 +86,51 @@ def anomaly_detected(
             "affected_records": affected,
             "auto_remediation_applied": False,
         },
+    }
+
+
+def user_segmented(
+    *, tenant: str, user_id: str, at: float, segment: str, score: float, before: str, reason: str, matching: list[str]
+) -> Event:
+    """`user_segmented`: the segments by their names, and by the UUIDs of `schemas.segments`. `before`: "" for none."""
+    properties = {
+        "segment_id": pattern_uuid(segment),
+        "segment_type": segment,
+        "segment_score": score,
+        "segment_change_reason": reason,
+        "matching_segments": matching,
+    }
+    return _about_segment("user_segmented", tenant, user_id, at, before, properties)
+
+
+def user_unsegmented(*, tenant: str, user_id: str, at: float, before: str, reason: str) -> Event:
+    """`user_unsegmented`: no pattern fits any more."""
+    return _about_segment("user_unsegmented", tenant, user_id, at, before, {"segment_change_reason": reason})
+
+
+def _about_segment(
+    event_type: str, tenant: str, user_id: str, at: float, before: str, properties: dict[str, Any]
+) -> Event:
+    """One for each user and moment, whatever it says."""
+    previous = {"previous_segment": pattern_uuid(before)} if before else {}
+    return {
+        "event_id": stable_id("segment_of_user", tenant, user_id, iso(at)),
+        "event_type": event_type,
+        "timestamp": iso(at),
+        "user_id": user_id,
+        "source": "backend",
+        "properties": {**properties, **previous},
+    }
+
+
+def segments_refreshed(*, tenant: str, at: float, users: int) -> Event:
+    """`data_refresh_completed` of the segments: the round of the midnight `at` is over."""
+    refresh_id = stable_id("segments_refreshed", tenant, iso(at))
+    return {
+        "event_id": refresh_id,
+        "event_type": "data_refresh_completed",
+        "timestamp": iso(at),
+        "user_id": SYSTEM_USER,
+        "source": "backend",
+        "properties": {"refresh_id": refresh_id, "data_source": "segments", "records_processed": users},
     }

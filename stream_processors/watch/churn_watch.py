@@ -28,19 +28,13 @@ from stream_processors.ports import PublisherPort, WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings
 from stream_processors.sql import Roles, moment, text
+from stream_processors.watch.tenants import OLD_SECONDS, QUIET_SECONDS, ROUND_DELAY_SECONDS, is_being_filled, tenants
 
 log = logging.getLogger("headrace.churn")
-
-QUIET_SECONDS = 10.0
-"""A tenant whose history is being filled in is left alone until it has been quiet for this long."""
-
-ROUND_DELAY_SECONDS = 60.0
-"""How long after midnight a day's round begins: events of its last seconds are on their way."""
 
 STORED_SECONDS = 5.0
 """What was received longer ago than this counts as stored, where nobody can say."""
 
-OLD_SECONDS = 2 * 86400.0
 DAY_MS = 86_400_000
 PUBLISH_WITHIN = 29 * 86400.0
 
@@ -81,7 +75,7 @@ class ChurnWatch:
     def look(self) -> None:
         """One look at every tenant; a passing fault is logged and left for the next."""
         try:
-            for tenant, pack in self._tenants():
+            for tenant, pack in tenants(self._warehouse):
                 if self._stopping():
                     return
                 if pack in self._packs and self._packs[pack].get("activity"):
@@ -93,17 +87,13 @@ class ChurnWatch:
             self._metrics.retried("churn_refused")
             log.error("the churn round failed: %s", error)
 
-    def _tenants(self) -> list[tuple[str, str]]:
-        rows = self._warehouse.query("SELECT tenant, any(pack) AS pack FROM events WHERE tenant != '' GROUP BY tenant")
-        return sorted((row["tenant"], row["pack"]) for row in rows)
-
     def _look_at(self, tenant: str, pack: str) -> None:
         now = self._clock.now()
         runner = self._runners.get(tenant)
         if runner is None:
             runner = self._new_runner(tenant, WarehouseFeatures(self._warehouse.query, self._packs[pack]))
             self._runners[tenant] = runner
-        if self._is_being_filled(tenant, now):
+        if is_being_filled(self._warehouse, tenant, now):
             return
         if self._was_filled(tenant, runner):
             log.info("history of %s was filled in; its churn model starts again from the first day", tenant)
@@ -118,14 +108,6 @@ class ChurnWatch:
                 if self._stopping():
                     return
         self._rescore(tenant, runner, looked, now)
-
-    def _is_being_filled(self, tenant: str, now: float) -> bool:
-        return bool(
-            self._warehouse.query(
-                f"SELECT 1 AS one FROM events WHERE tenant = {text(tenant)} AND timestamp < {moment(now - OLD_SECONDS)}"
-                f" AND inserted_at >= {moment(now - QUIET_SECONDS)} LIMIT 1"
-            )
-        )
 
     def _was_filled(self, tenant: str, runner: ChurnRunner) -> bool:
         looked = self._looked.get(tenant)

@@ -20,7 +20,7 @@ def run(*arguments: str) -> Result:
 def test_list_names_the_shipped_packs() -> None:
     result = run("list")
     assert result.exit_code == 0
-    assert "marketing\t1.0.0\t33 events" in result.stdout
+    assert "marketing\t1.0.0\t36 events" in result.stdout
 
 
 def test_show_lists_the_events_of_a_pack() -> None:
