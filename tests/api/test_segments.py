@@ -6,117 +6,22 @@ import csv
 import io
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
-from fractions import Fraction
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from api.routing import ROOT
 from schemas.keys import Role
-from schemas.segments import pattern_uuid, shipped_clusters
-from schemas.segments.patterns import PATTERN_IDS
+from schemas.segments import pattern_uuid
 from schemas.taxonomy import Pack
 from tests.api.ask import get
 from tests.api.conftest import Site
+from tests.api.people import Truth, iso, part, purchase, random_events
 from tests.api.world import DAY, NOW, Event, World, lines
-from tests.oracle.facts import ACTIVITY_TYPES, OPENS, facts
-from tests.oracle.segments import orders, people, rfm, segments, signups
 
-DAY_MS = DAY * 1000
 TENANT = "segments"
 Insert = Callable[[str, list[Event]], None]
-
-
-class Truth:
-    """What is so as of a moment, from raw events alone."""
-
-    def __init__(self, events: list[Event], end: int) -> None:
-        self.end, self.start = end, end - 90 * DAY_MS
-        self.facts = [one for one in facts(events) if one.ms < end]
-        self.segments = segments(self.facts, end - 1)
-        self.people = people(events, end)
-        self.users = sorted({*self.people, *self.segments})
-        self.orders = orders(events, end)
-        self.signups = signups(events, end)
-        clusters = shipped_clusters().by_scores()
-        self.clusters = {u: clusters[s] for u, s in rfm(events, end - 365 * DAY_MS, end).items()}
-
-    def spent(self, user: str, start: int = -(1 << 60)) -> Fraction:
-        return Fraction(sum(o.micros for o in self.orders if o.user_id == user and o.ms >= start), 10**6)
-
-    def active(self, user: str) -> int | None:
-        lively = [
-            f.ms for f in self.facts
-            if f.user_id == user
-            and (f.event_type in ACTIVITY_TYPES or (f.event_type == "campaign_viewed" and f.view_type in OPENS))
-        ]  # fmt: skip
-        return max(lively, default=None)
-
-    def numbers(self, members: set[str]) -> dict[str, Any]:
-        recent = [f for f in self.facts if f.ms >= self.start]
-        shown = sum(f.event_type == "campaign_delivered" and not f.holdout and f.user_id in members for f in recent)
-        clicks = [f.user_id for f in recent if f.event_type == "campaign_clicked" and f.user_id in members]
-        first: dict[tuple[str, str], Any] = {}
-        for f in self.facts:  # in order of time and id
-            if f.event_type == "campaign_converted":
-                first.setdefault((f.campaign_id, f.order_id), f)
-        converted = {f.user_id for f in first.values() if f.ms >= self.start} & members
-        spend, ltv = (sum((self.spent(u, s) for u in members), Fraction()) for s in (self.start, -(1 << 60)))
-        n = len(members)
-        return {
-            "users": n, "share": over(100 * n, len(self.users)), "spend": float(spend), "ltv": float(ltv),
-            "avg_spend": over(spend, n), "avg_ltv": over(ltv, n), "impressions": shown, "clicks": len(clicks),
-            "ctr": over(100 * len(clicks), shown), "converted_users": len(converted),
-            "clicking_users": len(set(clicks)), "conversion_rate": over(100 * len(converted), len(set(clicks))),
-        }  # fmt: skip
-
-    def members(self, criteria: dict[str, Any]) -> set[str]:
-        return {user for user in self.users if all(self._fits(user, *one) for one in criteria.items())}
-
-    def _fits(self, user: str, name: str, asked: Any) -> bool:
-        bought = [o.ms for o in self.orders if o.user_id == user]
-        if isinstance(asked, list):
-            lists = {
-                "segment": self.segments.get(user, ""), "rfmCluster": self.clusters.get(user, ""),
-                "acquisitionChannel": self.signups.get(user, (0, "", ""))[2],
-            }  # fmt: skip
-            return lists[name] in asked
-        times = {
-            "daysSinceSignup": self.signups[user][0] if user in self.signups else None,
-            "daysSinceLastOrder": max(bought, default=None),
-            "daysSinceActive": self.active(user),
-        }
-        value: Fraction | None
-        if name in times:
-            value = None if times[name] is None else Fraction(self.end - times[name], DAY_MS)  # type: ignore[operator]
-        else:
-            value = {"ltv": self.spent(user), "orders": Fraction(len(bought))}[name]
-        low, high = (Fraction(str(asked.get(end, other))) for end, other in (("min", 0), ("max", 10**12)))
-        return value is not None and low <= value <= high
-
-
-def over(above: Fraction | int, below: int) -> float | None:
-    return float(Fraction(above) / below) if below else None
-
-
-def random_events(seed: int, *, users: int = 40, orders: int = 70, n: int = 900) -> list[Event]:
-    world = World(seed, days=420, users=users, orders=orders)
-    events = world.events(n)
-    for _ in range(60):
-        about = world.event()
-        about["timestamp"] = iso(NOW - round(world.rng.random() * 50) * DAY - 1)
-        kind = world.rng.choice(("user_segmented", "user_segmented", "user_unsegmented"))
-        told = {"segment_type": world.rng.choice(PATTERN_IDS)} if kind == "user_segmented" else {}
-        more = {} if told else {"previous_segment": world.uuid()}
-        about |= {"event_type": kind, "properties": {**told, **more}, "context": {}}
-        about["user_id"] = world.rng.choice([*world.users, "only-segmented"])
-        events.append(about)
-    return events
-
-
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 @pytest.fixture
@@ -153,10 +58,6 @@ def told(site: Site, insert: Insert, tenant: str) -> None:
     insert(tenant, [event for event in events if event["event_id"] not in TOLD])
     TOLD.update(event["event_id"] for event in events)
     site.published.clear()
-
-
-def part(answer: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    return {name: answer[name] for name in wanted}
 
 
 @pytest.mark.parametrize("age", [0, 20, 45])
@@ -289,57 +190,6 @@ async def test_a_definition_lives_through_naming_deleting_and_coming_back(
 async def names(site: Site, tenant: str) -> dict[str, tuple[str, int]]:
     answer = await get(site, tenant, "/segments")
     return {one["id"]: (one["name"], one["users"]) for one in answer["segments"] if one["kind"] == "custom"}
-
-
-def purchase(user: str, value: float, at: float = NOW - DAY, order: int | None = None) -> Event:
-    number = order if order is not None else abs(hash((user, value, at)))
-    return {
-        "event_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{user}{value}{at}{order}")),
-        "event_type": "user_purchased", "timestamp": iso(at), "user_id": user, "source": "backend",
-        "properties": {"order_id": str(uuid.UUID(int=number, version=4)), "order_value": value}, "context": {},
-    }  # fmt: skip
-
-
-async def test_rfm_equals_the_independent_computation(site: Site, insert: Insert) -> None:
-    tenant, made = "rfm", random_events(22, users=60, orders=400, n=1800)
-    insert(tenant, made + made[:200])
-    by_scores = shipped_clusters().by_scores()
-    seen = set()
-    for start, end in ((NOW - 365 * DAY, NOW), (NOW - 100 * DAY, NOW - 10 * DAY)):
-        answer = await get(site, tenant, "/segments/rfm", start=iso(start), end=iso(end))
-        scores = rfm(made, int(start * 1000), int(end * 1000))
-        truth = Truth(made, int(end * 1000))
-        inside = [o for o in truth.orders if o.ms >= start * 1000]
-        assert answer["users"] == len(scores) > 10
-        for one in answer["clusters"]:
-            users = {u for u, combination in scores.items() if by_scores[combination] == one["id"]}
-            bought = [o for o in inside if o.user_id in users]
-            age = sum(int(end * 1000) - max(o.ms for o in bought if o.user_id == u) for u in users)
-            wanted = {
-                "users": len(users), "share": over(100 * len(users), len(scores)), "orders": len(bought),
-                "avg_orders": over(len(bought), len(users)), "spend": float(money(bought)),
-                "avg_spend": over(money(bought), len(users)),
-                "avg_recency_days": over(Fraction(age, DAY_MS), len(users)),
-                **{f"avg_{name}": over(sum(scores[u][n] for u in users), len(users)) for n, name in enumerate("rfm")},
-            }  # fmt: skip
-            assert part(one, wanted) == wanted
-            seen |= {one["id"]} if users else set()
-    assert len(seen) >= 7, "most clusters must have somebody"
-
-
-def money(bought: Any) -> Fraction:
-    return Fraction(sum(o.micros for o in bought), 10**6)
-
-
-async def test_equal_users_get_equal_scores(site: Site, insert: Insert, tenant: str) -> None:
-    """Ten alike are all in the lowest fifth of what there is; one better one is above them all."""
-    insert(tenant, [purchase(f"u{n}", 5, NOW - 2 * DAY) for n in range(10)])
-    answer = await get(site, tenant, "/segments/rfm")
-    assert [(one["id"], one["users"]) for one in answer["clusters"] if one["users"]] == [("hibernating", 10)]
-    insert(tenant, [purchase("best", 9, NOW - DAY), purchase("best", 8, NOW - DAY)])
-    answer = await get(site, tenant, "/segments/rfm")
-    found = {one["id"]: (one["users"], one["avg_r"]) for one in answer["clusters"] if one["users"]}
-    assert found == {"champions": (1, 5.0), "hibernating": (10, 1.0)}
 
 
 async def test_nothing_stored_is_null_and_no_error(site: Site, tenant: str) -> None:
