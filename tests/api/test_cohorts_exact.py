@@ -11,6 +11,7 @@ import pytest
 
 from api.cohort_sql import CohortBy, CohortQuestion, RetainedBy
 from api.cohorts import answer
+from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader
@@ -96,7 +97,9 @@ async def test_months_of_buyers_are_those_of_the_dictionary(
     reader: ClickHouseReader, stored: list[Event], pack: Pack
 ) -> None:
     """Month 0, 1 and 2 by purchase are retention_30d, 60d and 90d."""
-    metrics = MetricReader(reader, LedgerReader(reader, ManualClock(NOW)), Limits(100, 100))
+    metrics = MetricReader(
+        reader, LedgerReader(reader, ManualClock(NOW)), ExpectedReader(reader, ManualClock(NOW)), Limits(100, 100)
+    )
     span = SPANS["middle"]
     found = await ask(reader, pack, "cohorts", span, CohortBy.SEGMENT, retained_by=RetainedBy.PURCHASE)
     for month, name in enumerate(("retention_30d", "retention_60d", "retention_90d")):

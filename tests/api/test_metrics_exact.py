@@ -56,7 +56,7 @@ def stored(store: Any, pack: Pack) -> Callable[[Metric], Case]:
     """Tenants with events stored in odd batches, some of them twice, as after a replay: of weeks, and of years."""
 
     def put(tenant: str, world: World) -> Oracle:
-        events = world.events(900)
+        events = world.events(900) + world.costs(120)
         shuffled = events + world.rng.sample(events, 250)
         world.rng.shuffle(shuffled)
         for start in range(0, len(shuffled), 137):
@@ -65,7 +65,7 @@ def stored(store: Any, pack: Pack) -> Callable[[Metric], Case]:
         return Oracle(events, known=END)
 
     weeks = Case("weeks", put("weeks", World(7, orders=80)), RANGES)
-    years = Case("years", put("years", World(10, days=600, users=90, orders=400)), COHORT_RANGES)
+    years = Case("years", put("years", World(8, days=600, users=150, orders=400)), COHORT_RANGES)
     return lambda metric: years if metric.id in COHORTS else weeks
 
 

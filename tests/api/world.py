@@ -39,11 +39,22 @@ class World:
         """`n` events of the types that metrics read, in no order."""
         return [self.event() for _ in range(n)]
 
+    def costs(self, n: int) -> list[Event]:
+        """`n` records of what the goods of an order cost, some of the same order."""
+        return [
+            {
+                **self.event(),
+                "event_type": "order_cost_recorded",
+                "properties": {"order_id": self.rng.choice(self.orders), "cogs": self._money() / 4},
+            }
+            for _ in range(n)
+        ]
+
     def event(self) -> Event:
         makers = (
             self._delivered, self._delivered, self._viewed, self._clicked, self._clicked, self._converted,
             self._converted, self._purchased, self._purchased, self._spend, self._sent, self._opened, self._budget,
-            self._engaged, self._signed_up, self._cost,
+            self._engaged, self._signed_up,
         )  # fmt: skip
         kind, properties = self.rng.choice(makers)()
         # Few distinct moments, so that ties are decided by event id.
@@ -85,9 +96,6 @@ class World:
 
     def _purchased(self) -> tuple[str, Event]:
         return "user_purchased", {"order_id": self.rng.choice(self.orders), "order_value": self._money()}
-
-    def _cost(self) -> tuple[str, Event]:
-        return "order_cost_recorded", {"order_id": self.rng.choice(self.orders), "cogs": self._money() / 4}
 
     def _spend(self) -> tuple[str, Event]:
         return "campaign_spend_recorded", {"campaign_id": self.rng.choice(self.campaigns), "amount": self._money()}
