@@ -1,0 +1,53 @@
+"""Large blocks are given back, whatever was freed before: measured in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys, threading
+import numpy as np
+import psutil
+from deploy.allocator import give_back_large_blocks
+
+if sys.argv[1] == "bounded" and not give_back_large_blocks():
+    sys.exit(3)
+kept = []
+everybody = threading.Barrier(8)
+
+
+def work():
+    np.ones(16 << 20, np.uint8)  # glibc learns that so much comes and goes
+    everybody.wait()
+    large = [np.ones(1 << 20, np.uint8) for _ in range(8)]
+    kept.extend(bytearray(2048) for _ in range(64))  # something small above them
+    del large
+    everybody.wait()
+
+
+before = psutil.Process().memory_info().rss
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print((psutil.Process().memory_info().rss - before) / 2**20)
+"""
+
+
+def test_large_blocks_are_given_back() -> None:
+    """Every thread frees large arrays under something small that stays: without the bound the holes stay resident."""
+    held = {mode: _held(mode) for mode in ("bounded", "default")}
+    if held["bounded"] is None:
+        pytest.skip("the C library of this machine is not glibc")
+    assert held["bounded"] + 20 < held["default"], held
+
+
+def _held(mode: str) -> float | None:
+    """MiB that stay resident after arrays of 1 MiB came and went in 8 threads."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+    return None if done.returncode else float(done.stdout)
