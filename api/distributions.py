@@ -5,13 +5,13 @@ Quantiles are exact: between two observations they lie on the straight line, as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from api.measures import cell_key, grouped
 from api.reader import Reader
-from api.selections import Question, Select, first_conversions, of_live_events
+from api.selections import NOT_HELD_OUT, Question, Select, first_conversions, of_live_events, of_role
 from api.slices import Binder, Slice, bucket_sql
 from schemas.metrics import Metric
 from schemas.taxonomy.pack import Pack
@@ -21,12 +21,15 @@ SHOWN: Final[Mapping[str, float]] = {"p25": 0.25, "median": 0.5, "p75": 0.75, "p
 
 @dataclass(frozen=True)
 class Observed:
-    """What is observed of each row: `value` (SQL, whole numbers), of which `per` are one unit of the metric."""
+    """What is observed of each row: `value` (SQL, whole numbers), of which `per` are one unit of the metric.
+
+    Without a `value`, users are observed: how many rows each has.
+    """
 
     roles: tuple[str, ...]
     select: Select
     value: str
-    per: int
+    per: int = 1
 
     def known_to(self, pack: Pack) -> bool:
         """Whether the pack declares what this observes."""
@@ -35,6 +38,7 @@ class Observed:
 
 OBSERVED: Final[Mapping[str, Observed]] = {
     "time_to_conversion": Observed(("impression", "conversion"), first_conversions, "waited_ms", 3_600_000),
+    "deliveries_per_user": Observed(("impression",), of_role("impression", NOT_HELD_OUT), ""),
     "lag": Observed(
         (), of_live_events, "toUnixTimestamp64Milli(inserted_at) - toUnixTimestamp64Milli(timestamp)", 1000
     ),
@@ -53,22 +57,36 @@ class Distributions:
         return {group for group, _ in self.cells if group is not None}
 
     def at(self, group: str | None, point: int | None) -> dict[str, Any]:
-        """`value` (the metric's own quantile), quartiles, p95, the longest, and as `numerator` how many there are."""
-        nothing = {"value": None, "numerator": 0, "denominator": None, **dict.fromkeys(SHOWN), "max": None}
+        """`value` (the metric's own quantile), quartiles, p95, most, a histogram, and as `numerator` how many."""
+        nothing = {
+            "value": None,
+            "numerator": 0,
+            "denominator": None,
+            **dict.fromkeys(SHOWN),
+            "max": None,
+            "histogram": histogram(self.metric.buckets, [0] * len(self.metric.buckets), 0),
+        }
         return {**nothing, **self.cells.get((group, point), {})}
+
+
+def histogram(ends: Sequence[float], up_to: Sequence[int], count: int) -> list[dict[str, Any]]:
+    """Bars out of how many lie up to each end, and how many there are; the last bar has no end."""
+    bars = [n - before for n, before in zip([*up_to, count], [0, *up_to], strict=True)]
+    return [{"up_to": end, "count": n} for end, n in zip([*ends, None], bars, strict=True)]
 
 
 async def read_distributions(reader: Reader, metric: Metric, asked: Slice, pack: Pack) -> Distributions:
     """The quantiles of a range, its groups and its points. Raises what the reader raises."""
     cells: dict[tuple[str | None, int | None], Mapping[str, Any]] = {}
     per = OBSERVED[metric.measures.numerator].per
-    for aggregated, group, point, count, most, quantiles in await reader.rows(*statement(metric, asked, pack)):
+    for aggregated, group, point, count, most, quantiles, up_to in await reader.rows(*statement(metric, asked, pack)):
         if not int(count):
             continue
         value, *shown = (float(one) / per for one in quantiles)
         named = dict(zip(SHOWN, shown, strict=True))
         cells[cell_key(aggregated, group, point)] = {
             "value": value, "numerator": int(count), **named, "max": int(most) / per,
+            "histogram": histogram(metric.buckets, [int(n) for n in up_to], int(count)),
         }  # fmt: skip
     return Distributions(metric, cells)
 
@@ -77,7 +95,14 @@ def statement(metric: Metric, asked: Slice, pack: Pack) -> tuple[str, dict[str, 
     """The SELECT of a metric's quantiles, with its bound values."""
     observed, bind = OBSERVED[metric.measures.numerator], Binder()
     rows = observed.select(bind, Question(asked, pack, frozenset(), exact_rows=True))
-    shares = ", ".join(map(str, (metric.quantile, *SHOWN.values())))
-    numbers = f"count(), max({observed.value}), quantilesExactInclusive({shares})({observed.value})"
+    quantiles = f"quantilesExactInclusive({', '.join(map(str, (metric.quantile, *SHOWN.values())))})"
+    ends = [round(end * observed.per) for end in metric.buckets]
+    if observed.value:
+        up_to = ", ".join(f"countIf({observed.value} <= {end})" for end in ends)
+        numbers = f"count(), max({observed.value}), {quantiles}({observed.value}), [{up_to}]"
+    else:
+        each = "mapValues(sumMap(map(user_id, toUInt64(1))))"
+        up_to = ", ".join(f"arrayCount(n -> n <= {end}, {each})" for end in ends)
+        numbers = f"length({each}), arrayMax({each}), arrayReduce('{quantiles}', {each}), [{up_to}]"
     point = bucket_sql(asked.interval) if asked.interval else "toInt64(0)"
     return grouped(rows, asked, numbers, point), bind.params

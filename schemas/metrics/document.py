@@ -25,7 +25,7 @@ An experiment compares users who were treated with users who were held out. Besi
 ends of the 95 % confidence interval, `p_value`, two-sided, and how many `treated_users` and `control_users` it is by.
 
 A distribution is many observations; its value is the one that a share of them does not exceed. Beside it stand `p25`,
-`median`, `p75`, `p95` and `max`, and as `numerator` how many were observed.
+`median`, `p75`, `p95` and `max`, a `histogram`, and as `numerator` how many were observed.
 """
 
 

@@ -89,8 +89,9 @@ class Metric(_Strict):
     `window`: the range that is read when the caller names none (`24h`, `7d`). `by_campaign`: the measures that replace
     the plain ones when the metric is filtered by or split into campaigns or creatives, because then it asks about the
     campaign's own orders. Of an experiment the measures only have names, for readers; of a distribution the numerator
-    is what is observed, and `quantile` the share that its value covers. `live`: whether the live page moves with it;
-    what changes by the week does not. `reading`: how our reading differs from the specification, or why it was chosen.
+    is what is observed, `quantile` the share that its value covers, and `buckets` the upper ends of its histogram.
+    `live`: whether the live page moves with it; what changes by the week does not. `reading`: how our reading differs
+    from the specification, or why it was chosen.
     """
 
     id: Identifier
@@ -101,6 +102,7 @@ class Metric(_Strict):
     unit: Unit
     kind: Kind = Kind.QUOTIENT
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+    buckets: tuple[Annotated[float, Field(gt=0)], ...] = ()
     owner: Text
     refresh: Text
     priority: Priority
@@ -122,6 +124,8 @@ class Metric(_Strict):
             raise ValueError(f"a metric of the kind {self.kind} is not live: its answer is for the end of a range")
         if (self.kind is Kind.DISTRIBUTION) != (self.quantile is not None):
             raise ValueError("quantile says which value of a distribution is meant, and of nothing else")
+        if (self.kind is Kind.DISTRIBUTION) != bool(self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
+            raise ValueError("buckets are the rising upper ends of a distribution's histogram, and of nothing else")
         if self.by_campaign and (self.by_campaign.denominator is None) != (self.measures.denominator is None):
             raise ValueError("by_campaign must have a denominator exactly when measures has one")
         return self

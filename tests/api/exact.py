@@ -29,3 +29,8 @@ def check_distribution(answer: dict[str, Any], observed: list[Fraction], metric:
         expected = quantile(observed, Fraction(str(share)))
         near = None if expected is None else pytest.approx(float(expected), rel=1e-12, abs=1e-12)
         assert answer[name] == near, name
+    bars, below = [], Fraction(-1 << 62)
+    for end in map(Fraction, map(str, metric.buckets)):
+        bars.append({"up_to": float(end), "count": sum(below < one <= end for one in observed)})
+        below = end
+    assert answer["histogram"] == [*bars, {"up_to": None, "count": sum(one > below for one in observed)}]

@@ -86,7 +86,7 @@ def test_the_metric_equals_the_oracle_to_the_last_digit(played: Played, metric: 
     assert expected.matches(answer["value"])
 
 
-@pytest.mark.parametrize("metric", sorted(METRICS.keys() - {"active_users", *LOST}))
+@pytest.mark.parametrize("metric", sorted(METRICS.keys() - {"active_users", "gross_margin", *LOST}))
 def test_the_metric_equals_the_oracle_for_every_campaign(played: Played, metric: str) -> None:
     begin, end = ranges(played.session.plan)["odd"]
     compared = 0

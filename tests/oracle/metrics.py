@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -326,9 +327,14 @@ def _seconds_to_storage(oracle: Oracle, scope: Scope) -> list[Fraction]:
     return [Fraction(oracle.known - one.ms, 1000) for one in oracle.facts if scope.holds(one)]
 
 
+def _deliveries_per_user(oracle: Oracle, scope: Scope) -> list[Fraction]:
+    return [Fraction(n) for n in Counter(one.user_id for one in oracle.impressions(scope)).values()]
+
+
 DISTRIBUTIONS: dict[str, Callable[[Oracle, Scope], list[Fraction]]] = {
     "time_to_conversion": _hours_to_conversion,
     "data_freshness": _seconds_to_storage,
+    "message_frequency": _deliveries_per_user,
 }
 
 

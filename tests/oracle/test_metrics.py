@@ -69,6 +69,9 @@ def small_world() -> list[dict[str, Any]]:
         ("open_rate", 1, 1, 100),
         ("click_rate", 1, 1, 100),
         ("average_frequency", 2, 2, 1),
+        # The customers are u1 and u3.
+        ("cac_payback", 6, Fraction(2001, 100), Fraction(7200, 2001)),
+        ("gross_margin", Fraction(1401, 100), Fraction(2001, 100), Fraction(140100, 2001)),
         # u1 of u1 and u2 bought after it, for 19.99; so did u3, who was held out, for 0.02; 4.50 were spent.
         ("incrementality", -1, 1, -100),
         ("holdout_lift", -1, 2, -50),
@@ -134,8 +137,33 @@ def test_time_to_conversion_by_hand() -> None:
     assert oracle.observe("time_to_conversion", Scope(end=at(30))) == waited[:1]
 
 
+def test_margin_by_segment_by_hand() -> None:
+    """The newest cost holds; a third of A's deliveries had no segment, B's spend nobody at all."""
+    oracle = Oracle(
+        [
+            event("user_purchased", 5, "u1", "VIP", order_id="o1", order_value=10.0),
+            event("user_purchased", 6, "u2", order_id="o2", order_value=5.0),
+            event("order_cost_recorded", 9, "u1", order_id="o1", cogs=3.0),
+            event("order_cost_recorded", 8, "u1", order_id="o1", cogs=4.0),
+            *(event("campaign_delivered", n, f"u{n}", name, campaign_id="A") for n, name in ((1, "VIP"), (2, ""))),
+            event("campaign_delivered", 3, "u3", "VIP", campaign_id="A"),
+            event("campaign_spend_recorded", 4, "ads", campaign_id="A", amount=1.0),
+            event("campaign_spend_recorded", 4, "ads", campaign_id="B", amount=0.5),
+        ]
+    )
+    assert oracle.answer("gross_margin", Scope(segment="VIP")).numerator == Fraction(6333333, 1000000)
+    assert oracle.answer("gross_margin", Scope(segment="")).numerator == Fraction(4166667, 1000000)
+    assert oracle.answer("gross_margin") == (Fraction(21, 2), 15, 70)
+
+
+def test_deliveries_of_each_user_by_hand() -> None:
+    sent = [event("campaign_delivered", n, user, campaign_id="A") for n, user in enumerate(("a", "a", "b", "a"))]
+    held = event("campaign_delivered", 9, "c", campaign_id="A", is_holdout=True)
+    assert Oracle([*sent, held]).observe("message_frequency", Scope()) == [1, 3]
+
+
 def test_every_known_metric_has_a_hand_computed_case() -> None:
-    assert len(METRICS) == 24
+    assert len(METRICS) == 26
 
 
 def test_a_campaign_is_asked_about_its_own_orders() -> None:
