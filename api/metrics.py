@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from api.comparison import Against, compared, earlier, period
 from api.distributions import OBSERVED, Distributions, read_distributions
+from api.evaluated import EVALUATED, Evaluations, read_evaluations
 from api.expected import ExpectedReader
 from api.experiments import ROLES, Experiments, read_experiments
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
@@ -41,6 +42,9 @@ def check_measures(dictionary: Dictionary) -> None:
         if metric.kind is Kind.EXPERIMENT:
             _check(metric.id, ESTIMATES, "experiment", f"metrics.{metric.id}.kind")
             continue
+        if metric.kind is Kind.EVALUATION:
+            _check(metric.measures.numerator, EVALUATED, "evaluation", f"metrics.{metric.id}.measures")
+            continue
         if metric.kind is Kind.DISTRIBUTION:
             _check(metric.measures.numerator, OBSERVED, "distribution", f"metrics.{metric.id}.measures")
             continue
@@ -50,7 +54,7 @@ def check_measures(dictionary: Dictionary) -> None:
                     _check(name, MEASURES, "measure", f"metrics.{metric.id}.measures")
 
 
-def _check(name: str, known: Mapping[str, object], what: str, key: str) -> None:
+def _check(name: str, known: Collection[str], what: str, key: str) -> None:
     if name not in known:
         raise ConfigError(f"there is no {what} {name!r}; known: {', '.join(sorted(known))}", key=key)
 
@@ -59,6 +63,8 @@ def known_to(metric: Metric, pack: Pack) -> bool:
     """Whether a pack declares everything that the metric counts."""
     if metric.kind is Kind.EXPERIMENT:
         return all(pack.roles.get(role) for role in ROLES)
+    if metric.kind is Kind.EVALUATION:
+        return True
     if metric.kind is Kind.DISTRIBUTION:
         return OBSERVED[metric.measures.numerator].known_to(pack)
     return all(
@@ -100,7 +106,7 @@ class Quotients:
         return {"value": value, "numerator": _plain(above), "denominator": _plain(below)}
 
 
-Answers = Quotients | Experiments | Distributions
+Answers = Quotients | Experiments | Distributions | Evaluations
 """What a metric of any kind is at each group and point."""
 
 
@@ -190,6 +196,8 @@ class MetricReader:
     async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Answers:
         if metric.kind is Kind.EXPERIMENT:
             return await read_experiments(self._reader, metric, asked, pack)
+        if metric.kind is Kind.EVALUATION:
+            return await read_evaluations(self._reader, metric, asked)
         if metric.kind is Kind.DISTRIBUTION:
             return await read_distributions(self._reader, metric, asked, pack)
         pair = metric.by_campaign if campaigns and metric.by_campaign else metric.measures

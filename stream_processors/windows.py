@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from schemas.wire import CorrectionLine, EventLine, WindowCell
+from schemas.wire import LATE_AFTER_SECONDS, CorrectionLine, EventLine, WindowCell
+from stream_processors.late import is_late
 
 CellKey = tuple[str, str, str, str, str, str]
 """event type, sub-type, campaign, creative, segment, channel."""
@@ -88,7 +89,7 @@ class Windows:
         """Count new events of a tenant.
 
         Returns the minutes that are not hot: to be marked stale once the events are stored. A hot minute is younger
-        than a day, so nothing that is counted here is late.
+        than a day, so an event of it is late only where the collector's clock is a day ahead of ours.
         """
         oldest, changed, minute = self.oldest_hot(now), self._changed, -1
         cells: dict[CellKey, Cell] = {}
@@ -110,6 +111,8 @@ class Windows:
             cell.users.add(event.user_id)
             if event.amount_micros:
                 cell.amount_micros += event.amount_micros
+            if event.received_at - at > LATE_AFTER_SECONDS and is_late(event):
+                cell.late += 1
             if not cell.changed:
                 cell.changed = True
                 changed.append(cell)

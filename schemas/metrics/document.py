@@ -29,7 +29,12 @@ A distribution is many observations; its value is the one that a share of them d
 """
 
 
-_KINDS = {Kind.QUOTIENT: "Measures", Kind.EXPERIMENT: "Experiment", Kind.DISTRIBUTION: "Distribution"}
+_KINDS = {
+    Kind.QUOTIENT: "Measures",
+    Kind.EXPERIMENT: "Experiment",
+    Kind.DISTRIBUTION: "Distribution",
+    Kind.EVALUATION: "Evaluation",
+}
 
 
 def render(dictionary: Dictionary) -> str:

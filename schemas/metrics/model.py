@@ -37,12 +37,13 @@ class Dimension(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a value comes about: two measures divided, treated users compared with those held out, or the value that a
-    share of many observations does not exceed."""
+    """How a value comes about: two measures divided, treated users compared with those held out, the value that a share
+    of many observations does not exceed, or what a model was worth when it was judged last."""
 
     QUOTIENT = "quotient"
     EXPERIMENT = "experiment"
     DISTRIBUTION = "distribution"
+    EVALUATION = "evaluation"
 
 
 class Priority(StrEnum):
@@ -118,7 +119,7 @@ class Metric(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Metric:
         quotient = self.unit in (Unit.PERCENT, Unit.RATIO, Unit.MONTHS)
-        if quotient and self.measures.denominator is None:
+        if quotient and self.measures.denominator is None and self.kind is not Kind.EVALUATION:
             raise ValueError(f"a {self.unit} needs measures.denominator")
         if self.kind is not Kind.QUOTIENT and self.live:
             raise ValueError(f"a metric of the kind {self.kind} is not live: its answer is for the end of a range")

@@ -64,7 +64,9 @@ class SegmentWatch:
                 log.warning("%s is given to nobody: %s", pattern, why)
 
     def background(self) -> tuple[Background, ...]:
-        """The look for a day that closed, as often as the churn model looks for one."""
+        """The look for a day that closed, as often as the churn model looks for one; none where it is off."""
+        if not self._settings.segments:
+            return ()
         return (Background("segments", self._settings.churn_seconds, self.look),)
 
     def look(self) -> None:

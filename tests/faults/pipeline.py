@@ -335,6 +335,7 @@ class Pipeline:
                 "HEADRACE_WAREHOUSE_URL": self._house,
                 "HEADRACE_WATCHER_COLLECTORS": ",".join(collectors),
                 "HEADRACE_WATCHER_CHURN_SECONDS": "3600",
+                "HEADRACE_WATCHER_SEGMENTS": "false",  # the oracle knows what clients sent, and nothing else
                 "HEADRACE_WATCHER_OPERATOR_TENANT": "operator",
                 "HEADRACE_WORKER_USER_FLUSH_SECONDS": "1",
                 **{f"HEADRACE_{name}": value for name, value in self._more.items()},

@@ -28,7 +28,7 @@ SEED = 4
 DAY = 86_400.0
 WINDOWS = ("5m", "1h", "24h", "7d")
 SPLITS = ("event_type", "campaign_id", "creative_id", "segment", "channel")
-MOVING = ("as_of", "start", "end")
+MOVING = ("as_of", "age_seconds", "expected", "start", "end")
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.clock import ManualClock
 from schemas.errors import Retryable
-from schemas.wire import ChunkCount, LedgerLine, RejectedLine, decode_events, encode_counts, encode_lines
+from schemas.wire import ChunkCount, EventLine, LedgerLine, RejectedLine, decode_events, encode_counts, encode_lines
 from stream_processors import recovery
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import Record
@@ -105,6 +106,17 @@ def test_user_states_that_were_let_go_come_back(warehouse: ChdbWarehouse) -> Non
         settle(worker, clock)
         worker.flush(everything=True)
     assert everything(warehouse)["users"] == everything(reference)["users"]
+
+
+def test_an_event_of_now_is_late_where_the_collectors_clock_is_a_day_ahead() -> None:
+    """As ClickHouse has it, which only knows when the collector says it was received."""
+    windows = Windows("0/1")
+    received = ((NOW + 86_400.0, 0), (NOW + 86_400.001, 1), (NOW + 90_000.0, 1), (NOW + 1.0, 0))
+    for n, (at, late) in enumerate(received):
+        event = EventLine("demo", f"e{n}", "user_engaged", NOW, at, "u", campaign_id=f"c{n}")
+        old = msgspec.structs.replace(event, event_id=f"b{n}", backfill=True)
+        assert windows.add("demo", [event, old], NOW) == set()
+        assert [(row.events, row.late) for row in windows.take_changed(NOW)] == [(2, late)]
 
 
 def test_window_cells_are_bounded_and_what_is_let_go_is_recomputed() -> None:
