@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from api.evaluated import Evaluations, Judged
 from sinks.warehouse import Warehouse
 from tests.api import rows
 from tests.api.ask import get, refused
@@ -41,6 +44,13 @@ async def test_the_newest_judgement_of_the_worst_model(site: Site, tenant: str, 
     assert (worst["value"], worst["model"], worst["status"]) == (0.5, "other", "low")
     before = await get(site, tenant, "/metrics/model_accuracy", end="-1h", start="-15h", compare="previous_period")
     assert (before["comparison"]["value"], before["comparison"]["change"]) == (0.86, 0.5 - 0.86)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_newest_point_of_a_model_holds_in_whatever_order_points_come(order: int) -> None:
+    cells = [(("m", 0), Judged(5, 0.9, 10)), (("m", 100), Judged(105, 0.7, 20)), (("other", 0), Judged(9, 0.8, 30))]
+    found = Evaluations(dict(cells[::order])).at(None, None)
+    assert (found["value"], found["numerator"], found["model"]) == (0.7, 20, "m")
 
 
 async def test_it_is_split_by_nothing(site: Site, tenant: str) -> None:
