@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.meter import Meter
 from schemas.clock import SystemClock
 from schemas.errors import ConfigError, HeadraceError
 
@@ -62,7 +63,7 @@ def replay(
             return _drop(settings, drop)
         request = _request(start, end, source, into, what, swap, compare is not False, dry_run)
         roles = {name: pack.roles for name, pack in shipped_packs().items()}
-        summary = run(World(settings, roles, SystemClock(), _Meter()), request)
+        summary = run(World(settings, roles, SystemClock(), Meter()), request)
     except HeadraceError as error:
         sys.stderr.write(f"\nheadrace replay: {error}\n")
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
@@ -123,25 +124,3 @@ def _drop(settings: Settings, name: str) -> None:
         raise ConfigError(f"there are no tables of that name; known: {known}", key="--drop")
     shadow.drop()
     sys.stdout.write(json.dumps({"dropped": shadow.database}) + "\n")
-
-
-class _Meter:
-    """Progress on standard error: a line that is written over on a terminal, one every 5 seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._clock = SystemClock()
-        self._begin = self._next = self._clock.monotonic()
-        self._terminal = sys.stderr.isatty()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if not total:
-            sys.stderr.write(f"\r{what}\x1b[K\n" if self._terminal else f"{what}\n")
-            return
-        now = self._clock.monotonic()
-        if now < self._next and done < total:
-            return
-        self._next = now + (0.2 if self._terminal else 5.0)
-        rate = done / max(0.001, now - self._begin)
-        line = f"{100 * done / total:3.0f} %  {done:>12,} of {total:,} {what}  {rate:>9,.0f}/s"
-        sys.stderr.write(f"\r{line}\x1b[K" if self._terminal else line + "\n")
-        sys.stderr.flush()
