@@ -21,7 +21,7 @@ from typing import Any, Final
 from schemas.clock import Clock
 from schemas.errors import Permanent, Retryable
 from schemas.wire import encode_lines
-from stream_processors.flush import CheckpointRow
+from stream_processors.checkpoints import CheckpointRow
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import CorrectionPort, WarehousePort
 from stream_processors.routes import Background
@@ -89,11 +89,11 @@ class ConflictWatch:
 
     def round(self) -> None:
         """Find what is new, and settle it. Times are the warehouse's. Raises `Retryable` or `Permanent`."""
-        now = float(self._warehouse.query("SELECT toFloat64(now64(3, 'UTC')) AS now")[0]["now"])
+        now = self._now()
         covered = self._covered()
         self._settlement.settle(now)
         oldest = now - RECENT_SECONDS
-        self._find_stored(max(oldest, covered.get("recent", 0.0) - OVERLAP_SECONDS), oldest, now)
+        self._find_stored(max(oldest, covered.get("recent", 0.0) - OVERLAP_SECONDS), oldest)
         self._cover("recent", now)
         self._find_resent(covered.get("resent", 0.0) - OVERLAP_SECONDS, now)
         self._cover("resent", now)
@@ -101,10 +101,10 @@ class ConflictWatch:
         if now - max(wide, self._tried_wide) >= every:
             # The last, and not again at once when it fails: it may take longer than the warehouse is waited for.
             self._tried_wide = now
-            self._find_stored(wide - RECENT_SECONDS, 0.0, now)
+            self._find_stored(wide - RECENT_SECONDS, 0.0)
             self._cover("wide", now)
 
-    def _find_stored(self, since: float, back_to: float, now: float) -> None:
+    def _find_stored(self, since: float, back_to: float) -> None:
         """Ids inserted since then that were also inserted with another chunk, not before `back_to`."""
         new = _inserted(since)
         (counted,) = self._warehouse.query(f"SELECT count() AS n FROM events WHERE {new}")
@@ -119,11 +119,16 @@ class ConflictWatch:
             while hashes := [int(row["id"]) for row in self._warehouse.query(twice)]:
                 among = ",".join(map(str, hashes))
                 ids = self._warehouse.query(f"SELECT DISTINCT tenant, event_id FROM events WHERE {ID} IN ({among})")
-                if not any([self._move(ids[at : at + PAGE], now) for at in range(0, len(ids), PAGE)]):
+                if not any([self._move(ids[at : at + PAGE]) for at in range(0, len(ids), PAGE)]):
                     break
 
-    def _move(self, ids: Sequence[dict[str, Any]], now: float) -> bool:
-        """Move the losers among these ids into `conflicts`; whether there were any."""
+    def _move(self, ids: Sequence[dict[str, Any]]) -> bool:
+        """Move the losers among these ids into `conflicts`; whether there were any.
+
+        Their time is that of the move, not that of the round, which may have begun minutes ago: rollups look for rows
+        that are new.
+        """
+        now = self._now()
         pairs = losers(self._stored(ids))
         self._store(pairs, moved=True, now=now)
         self._settlement.settle(now)
@@ -168,6 +173,9 @@ class ConflictWatch:
                 self._metrics.conflict(pair.kind)
             log.warning("%d ids came again for another event; they are in the table conflicts", len(pairs))
         self._settlement.pending |= moved and bool(pairs)
+
+    def _now(self) -> float:
+        return float(self._warehouse.query("SELECT toFloat64(now64(3, 'UTC')) AS now")[0]["now"])
 
     def _covered(self) -> dict[str, float]:
         rows = self._warehouse.query(
