@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from api import pages, problems
+from api.cache import AnswerCache
 from api.context import Context, DeadLetterDesk, Publish
 from api.doorway import Doorway
 from api.expected import ExpectedReader
@@ -15,7 +16,8 @@ from api.kpis import check_facts
 from api.ledger import LedgerReader
 from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
-from api.reader import Reader
+from api.reader import ClickHouseReader, Reader, Spent
+from api.rollups.coverage import CoverageReader
 from api.routing import ROOT, all_routers
 from api.segments import SegmentReader
 from api.settings import ApiSettings
@@ -48,24 +50,20 @@ def create_app(
 
     The caller owns `reader` and closes it. Raises ConfigError when what is declared cannot be computed.
     """
-    dictionary = dictionary or shipped_dictionary()
-    check_measures(dictionary)
-    check_facts(shipped_kpis())
-    shipped_heatmap()
-    shipped_health()
-    shipped_attribution()
-    funnels = funnels or shipped_funnels()
-    check_funnels(funnels, packs)
+    dictionary, funnels = dictionary or shipped_dictionary(), funnels or shipped_funnels()
+    _check_declared(dictionary, funnels, packs)
     measured = MeasuredReader(reader, clock)
     ledger = LedgerReader(measured, clock)
     expected = ExpectedReader(measured, clock)
-    metrics = MeasuredMetrics(measured, ledger, expected, Limits(settings.max_buckets, settings.max_groups), clock)
+    limits = Limits(settings.max_buckets, settings.max_groups)
+    coverage = CoverageReader(measured, clock)
+    metrics = MeasuredMetrics(measured, ledger, expected, limits, clock, coverage, settings.prices)
     segments = SegmentReader(measured, ledger, shipped_patterns(), shipped_clusters())
     ctx = Context(
         settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, funnels, segments, dead_letters
     )
     hub = Hub(ctx)
-    metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers)
+    metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers, _spending(reader))
     telemetry.start_time.set(clock.now())
 
     @asynccontextmanager
@@ -79,6 +77,22 @@ def create_app(
     for router, prefix in all_routers():
         app.include_router(router, prefix=prefix)
     pages.install(app, settings.static_dir)
+    app.add_middleware(AnswerCache, keys=keys, clock=clock, root=ROOT, seconds=settings.cache_seconds)
     app.add_middleware(Measured, telemetry=telemetry, clock=clock)
     app.add_middleware(Doorway, live_path=f"{ROOT}/live")
     return app
+
+
+def _check_declared(dictionary: Dictionary, funnels: Funnels, packs: Mapping[str, Pack]) -> None:
+    """Raise ConfigError when something that is declared cannot be read or computed."""
+    check_measures(dictionary)
+    check_facts(shipped_kpis())
+    check_funnels(funnels, packs)
+    shipped_heatmap()
+    shipped_health()
+    shipped_attribution()
+
+
+def _spending(reader: Reader) -> Callable[[], Spent]:
+    """What the reader has taken of the warehouse so far."""
+    return (lambda: reader.spent) if isinstance(reader, ClickHouseReader) else Spent

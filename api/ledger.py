@@ -27,6 +27,10 @@ INCOMPLETE_BELOW: Final = 90.0
 _CLOSING: Final = 10_000
 """How long after its end a minute counts as open: counts travel for a moment."""
 _SETTLED: Final = 5 * MINUTE
+_RECONCILED: Final = 26 * 60 * MINUTE
+"""How long after it closed a minute has been looked at for the last time (`stream_processors.watch.reconcile`)."""
+_SETTLING: Final = (ledger.DUPLICATE, ledger.SUPPRESSED, ledger.DEAD_LETTER)
+"""What became of accepted events that are not stored."""
 _RECOVERED: Final = 15 * MINUTE
 """How long after it closed a minute's uncounted chunks are surely written as recovered."""
 _TRIES: Final = 3
@@ -51,6 +55,7 @@ class LedgerReader:
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader, self._clock = reader, clock
         self._settled: OrderedDict[tuple[str, int], _Settled] = OrderedDict()
+        self._quiet: OrderedDict[str, tuple[float, int | None]] = OrderedDict()
         self._shared: OrderedDict[tuple[str, int, int], tuple[float, asyncio.Task[Book]]] = OrderedDict()
 
     def closed_until(self) -> int:
@@ -76,22 +81,26 @@ class LedgerReader:
         known = self._settled.get((tenant, start))
         now = self._clock.monotonic()
         if known is None or now - known.at >= _REUSE_SECONDS or known.until > end:
-            known = self._settled[tenant, start] = _Settled(now, cut, await self.book(tenant, start, cut))
+            book = await self.book(tenant, start, cut, reconciled=True)
+            known = self._settled[tenant, start] = _Settled(now, cut, book)
             _trim(self._settled)
         return known.book + await self.book(tenant, known.until, end)
 
-    async def book(self, tenant: str, start_ms: int, end_ms: int) -> Book:
-        """The book of the whole minutes that [start, end) touches, read in full."""
+    async def book(self, tenant: str, start_ms: int, end_ms: int, *, reconciled: bool = False) -> Book:
+        """The book of the whole minutes that [start, end) touches.
+
+        `reconciled`: of minutes that nobody looks at any more, what is stored is taken from the reconciliation, instead
+        of counting the events of all history.
+        """
         start, end = _minutes(start_ms, end_ms)
         closed = self.closed_until()
-        where = Binder()
-        stored = (
-            f"SELECT received_at < {where.time(closed)} AS closed, uniqExact(event_id) FROM events "
-            f"WHERE {stored_where(where, tenant, start, end)} GROUP BY closed"
-        )
+        old = min(end, closed - _RECONCILED)
+        known = await self._reconciled_rows(tenant, start, old) if reconciled and start < old else None
         rows, kept = await asyncio.gather(
-            self._counts(tenant, start, end, closed), self._reader.rows(stored, where.params)
+            self._counts(tenant, start, end, closed),
+            self._stored(tenant, old if known is not None else start, end, closed),
         )
+        kept = [*kept, (True, known or 0)]
         book = Book()
         for at, stage, reason, n in rows:
             book.all.add(stage, reason, n)
@@ -103,11 +112,55 @@ class LedgerReader:
                 book.closed.stored += int(n)
         return book
 
+    async def _stored(self, tenant: str, start: int, end: int, closed: int) -> list[tuple[bool, int]]:
+        """Whether their minute is closed, and how many distinct events are stored."""
+        if start >= end:
+            return []
+        bind = Binder()
+        sql = (
+            f"SELECT received_at < {bind.time(closed)} AS closed, uniqExact(event_id) FROM events "
+            f"WHERE {stored_where(bind, tenant, start, end)} GROUP BY closed"
+        )
+        return [(bool(is_closed), int(n)) for is_closed, n in await self._rows(sql, bind)]
+
+    async def _reconciled_rows(self, tenant: str, start: int, end: int) -> int | None:
+        """Distinct stored events by the reconciliation; None where it has not looked at all that the ledger has."""
+        bind, of = Binder(), Binder()
+        sql = (
+            f"SELECT stage, sum(n) FROM ledger FINAL WHERE tenant = {bind(tenant)} AND minute >= {bind.time(start)} "
+            f"AND minute < {bind.time(end)} AND stage IN {bind([ledger.ACCEPTED, *_SETTLING], 'Array(String)')} "
+            "GROUP BY stage"
+        )
+        found = (
+            f"SELECT sum(expected), sum(found) FROM reconciliation FINAL WHERE tenant = {of(tenant)} "
+            f"AND what = 'accepted' AND minute >= {of.time(start)} AND minute < {of.time(end)}"
+        )
+        stages, ((expected, settled),) = await asyncio.gather(self._rows(sql, bind), self._rows(found, of))
+        counts = {str(stage): int(n) for stage, n in stages}
+        if counts.pop(ledger.ACCEPTED, 0) != int(expected):
+            return None
+        return int(settled) - sum(counts.values())
+
     async def as_of(self, tenant: str) -> int | None:
         """When the newest stored event of a tenant was inserted; None before the first."""
+        now = self._clock.monotonic()
+        lately = await self._newest(tenant, int(self._clock.now() * 1000) - _ALIVE)
+        if lately is None:
+            known = self._quiet.get(tenant)
+            if known is None or now - known[0] >= _REUSE_SECONDS:
+                known = self._quiet[tenant] = (now, await self._newest(tenant, None))
+                _trim(self._quiet)
+            return known[1]
+        return lately
+
+    async def _newest(self, tenant: str, since: int | None) -> int | None:
         bind = Binder()
-        sql = f"SELECT toUnixTimestamp64Milli(max(inserted_at)), count() FROM events WHERE tenant = {bind(tenant)}"
-        newest, n = (await self._reader.rows(sql, bind.params))[0]
+        lately = f" AND inserted_at >= {bind.time(since)}" if since is not None else ""
+        sql = (
+            "SELECT toUnixTimestamp64Milli(max(inserted_at)), count() FROM events "
+            f"WHERE tenant = {bind(tenant)}{lately}"
+        )
+        newest, n = (await self._rows(sql, bind))[0]
         return int(newest) if n else None
 
     async def freshness(self, tenant: str, start_ms: int, end_ms: int) -> dict[str, float | None]:

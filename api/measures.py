@@ -12,10 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.budgets import budget_cells
+from api.cells import Cells
 from api.reader import Reader
+from api.rollups import families
+from api.rollups.coverage import Coverage
+from api.rollups.families import Family
+from api.rollups.read import EVENTS, MICROS, USERS, plan
+from api.rollups.read import statement as rolled_statement
 from api.selections import (
-    BY_MESSAGE,
-    NOT_HELD_OUT,
     Question,
     Rows,
     Select,
@@ -24,19 +28,12 @@ from api.selections import (
     came_by_campaign,
     campaign_newcomers,
     clicks_after_messages,
-    everything,
     followed,
     margins,
-    newcomers,
-    of_role,
-    orders,
     signed_up,
 )
 from api.slices import Binder, Slice, bucket_sql, buckets, floor
 from schemas.taxonomy.pack import Pack
-
-Cells = dict[tuple[str | None, int | None], int]
-"""(group, start of the point in ms) -> whole number. (None, None) is the total."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,8 @@ class Measure:
     """One countable thing. `roles`: what the pack must declare for it to exist. `money`: millionths of the currency.
 
     `to_date`: counts everything before a point's end instead of what happened within it. `by_range`: what a row counts
-    depends on the range, so that a whole is not the sum of its points and is read by itself.
+    depends on the range, so that a whole is not the sum of its points and is read by itself. `family`: the rollups that
+    hold it.
     """
 
     id: str
@@ -72,44 +70,50 @@ class Measure:
     money: bool = False
     to_date: bool = False
     by_range: bool = False
+    family: Family | None = None
 
     def known_to(self, pack: Pack) -> bool:
         """Whether the pack declares what this measure counts."""
         return all(pack.roles.get(role) for role in self.roles)
 
 
-_CONVERTED: Final = orders("conversion", by_campaign=True)
-_PURCHASED: Final = orders("purchase", by_campaign=False)
-_SENT: Final = of_role("impression", NOT_HELD_OUT)
+def _rolled(name: str, aggregate: Aggregate, family: Family) -> Measure:
+    return Measure(name, family.roles, aggregate, family.select, money=aggregate is _AMOUNT, family=family)
+
+
+_ROLLED: Final = {_EVENTS.sql: EVENTS, _USERS.sql: USERS, _AMOUNT.sql: MICROS}
+"""What each aggregate is in a rollup; the others cannot be put together from days."""
 _YEAR: Final = followed(signed_up, 0, 365)
 _MONTHS: Final = {days: followed(signed_up, days - 30, days, whole=True) for days in (30, 60, 90)}
 
 MEASURES: Final[Mapping[str, Measure]] = {
     measure.id: measure
     for measure in (
-        Measure("events", (), _EVENTS, everything),
-        Measure("active_users", ("activity",), _USERS, of_role("activity")),
-        Measure("impressions", ("impression",), _EVENTS, _SENT),
-        Measure("sent_users", ("impression",), _USERS, _SENT),
-        Measure("opened_users", ("open",), _USERS, of_role("open")),
-        Measure("clicks", ("click",), _EVENTS, of_role("click")),
-        Measure("clicking_users", ("click",), _USERS, of_role("click")),
-        Measure("message_sent_users", ("sent",), _USERS, of_role("sent", BY_MESSAGE)),
-        Measure("message_opened_users", ("message_open",), _USERS, of_role("message_open", BY_MESSAGE)),
+        _rolled("events", _EVENTS, families.EVERYTHING),
+        _rolled("active_users", _USERS, families.ACTIVE),
+        _rolled("impressions", _EVENTS, families.SENT),
+        _rolled("sent_users", _USERS, families.SENT),
+        _rolled("opened_users", _USERS, families.OPENED),
+        _rolled("clicks", _EVENTS, families.CLICKED),
+        _rolled("clicking_users", _USERS, families.CLICKED),
+        _rolled("message_sent_users", _USERS, families.MESSAGE_SENT),
+        _rolled("message_opened_users", _USERS, families.MESSAGE_OPENED),
         Measure("message_clicked_users", ("click", "message_open"), _USERS, clicks_after_messages),
-        Measure("spend", ("spend",), _AMOUNT, of_role("spend"), money=True),
-        Measure("spend_to_date", ("spend",), _AMOUNT, before_end("spend"), money=True, to_date=True),
+        _rolled("spend", _AMOUNT, families.SPENT),
+        Measure(
+            "spend_to_date", ("spend",), _AMOUNT, before_end("spend"), money=True, to_date=True, family=families.SPENT
+        ),
         Measure("budget", ("budget",), _AMOUNT, before_end("budget"), money=True),
-        Measure("purchases", ("purchase",), _EVENTS, _PURCHASED),
-        Measure("revenue", ("purchase",), _AMOUNT, _PURCHASED, money=True),
-        Measure("conversions", ("conversion",), _EVENTS, _CONVERTED),
-        Measure("campaign_revenue", ("conversion",), _AMOUNT, _CONVERTED, money=True),
-        Measure("converted_users", ("conversion",), _USERS, _CONVERTED),
-        Measure("new_customers", ("purchase",), _USERS, newcomers),
+        _rolled("purchases", _EVENTS, families.PURCHASED),
+        _rolled("revenue", _AMOUNT, families.PURCHASED),
+        _rolled("conversions", _EVENTS, families.CONVERTED),
+        _rolled("campaign_revenue", _AMOUNT, families.CONVERTED),
+        _rolled("converted_users", _USERS, families.CONVERTED),
+        _rolled("new_customers", _USERS, families.NEWCOMERS),
         Measure("campaign_new_customers", ("purchase", "conversion"), _USERS, campaign_newcomers),
-        Measure("buyers", ("purchase",), _USERS, _PURCHASED),
-        Measure("repeat_buyers", ("purchase",), _REPEATERS, _PURCHASED),
-        Measure("repeat_converted_users", ("conversion",), _REPEATERS, _CONVERTED),
+        _rolled("buyers", _USERS, families.PURCHASED),
+        Measure("repeat_buyers", ("purchase",), _REPEATERS, families.PURCHASED.select),
+        Measure("repeat_converted_users", ("conversion",), _REPEATERS, families.CONVERTED.select),
         Measure("signed_up_users", ("signup", "purchase"), _USERS, _YEAR),
         Measure("first_year_revenue", ("signup", "purchase"), _AMOUNT, _YEAR, money=True),
         Measure("customer_first_year", ("purchase",), _AMOUNT, followed(became_customers, 0, 365), money=True),
@@ -134,36 +138,54 @@ MEASURES: Final[Mapping[str, Measure]] = {
 
 
 async def read_cells(
-    reader: Reader, measures: Sequence[Measure], asked: Slice, pack: Pack, max_buckets: int
+    reader: Reader,
+    measures: Sequence[Measure],
+    asked: Slice,
+    pack: Pack,
+    max_buckets: int,
+    covered: Coverage | None = None,
 ) -> list[Cells]:
     """The cells of each measure; those that count the same rows share one read. Empty groups and points are left out.
 
-    Raises what the reader raises.
+    `covered`: the rollups that may be used. Raises what the reader raises.
     """
     first = measures[0]
     if any(one.select is not first.select for one in measures):
-        found = [read_cells(reader, [one], asked, pack, max_buckets) for one in measures]
+        found = [read_cells(reader, [one], asked, pack, max_buckets, covered) for one in measures]
         return [cells for (cells,) in await asyncio.gather(*found)]
     if first.by_range and asked.interval:
         whole = await read_cells(reader, measures, replace(asked, interval=None), pack, max_buckets)
         return [
             {**{key: n for key, n in cells.items() if key[1] is not None}, **totals}
-            for cells, totals in zip(await _read(reader, measures, asked, pack), whole, strict=True)
+            for cells, totals in zip(await _read(reader, measures, asked, pack, None), whole, strict=True)
         ]
     points = _points(asked, max_buckets)
     if first.id == "budget":
         return [await budget_cells(reader, asked, pack, points)]
-    read = await _read(reader, measures, asked, pack)
+    read = await _read(reader, measures, asked, pack, covered)
     return [running_totals(cells, points) for cells in read] if first.to_date else read
 
 
-async def _read(reader: Reader, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
+async def _read(
+    reader: Reader, measures: Sequence[Measure], asked: Slice, pack: Pack, covered: Coverage | None
+) -> list[Cells]:
     read: list[Cells] = [{} for _ in measures]
-    for aggregated, group, point, *numbers in await reader.rows(*statement(measures, asked, pack)):
+    asking = _from_rollups(measures, asked, pack, covered) or statement(measures, asked, pack)
+    for aggregated, group, point, *numbers in await reader.rows(*asking):
         key = cell_key(aggregated, group, point)
         for cells, n in zip(read, numbers, strict=True):
             cells[key] = int(n)
     return read
+
+
+def _from_rollups(
+    measures: Sequence[Measure], asked: Slice, pack: Pack, covered: Coverage | None
+) -> tuple[str, dict[str, object]] | None:
+    numbers = [_ROLLED[one.aggregate.sql] for one in measures if one.family and one.aggregate.sql in _ROLLED]
+    if len(numbers) < len(measures):
+        return None
+    made = plan(measures[0].family, asked, covered, to_date=measures[0].to_date)
+    return rolled_statement(made, pack, numbers) if made else None
 
 
 def statement(measures: Sequence[Measure], asked: Slice, pack: Pack) -> tuple[str, dict[str, object]]:

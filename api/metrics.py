@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
+from api.attribution.spread import SPREAD, Spreads, read_spreads
+from api.attribution.spread import known_to as attributable
+from api.cells import Cells
 from api.comparison import Against, compared, earlier, period
 from api.distributions import OBSERVED, Distributions, read_distributions
 from api.evaluated import EVALUATED, Evaluations, read_evaluations
@@ -15,9 +18,12 @@ from api.expected import ExpectedReader
 from api.experiments import ROLES, Experiments, read_experiments
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.lift import ESTIMATES
-from api.measures import MEASURES, Cells, Measure, read_cells
+from api.measures import MEASURES, Measure, read_cells
+from api.operated import OPERATED, read_operations
 from api.outliers import outliers
 from api.reader import Reader
+from api.rollups.coverage import CoverageReader
+from api.settings import Prices
 from api.slices import Slice, buckets, following
 from api.times import iso
 from schemas.errors import ConfigError
@@ -36,22 +42,27 @@ class Limits:
     groups: int
 
 
+_NAMED: Final[Mapping[Kind, Collection[str]]] = {
+    Kind.DISTRIBUTION: OBSERVED.keys(),
+    Kind.EVALUATION: EVALUATED,
+    Kind.OPERATION: OPERATED.keys(),
+    Kind.ATTRIBUTION: SPREAD,
+}
+"""What a metric of these kinds may name as its measures."""
+
+
 def check_measures(dictionary: Dictionary) -> None:
     """Raise ConfigError when a metric names a measure that does not exist."""
     for metric in dictionary.metrics:
         if metric.kind is Kind.EXPERIMENT:
             _check(metric.id, ESTIMATES, "experiment", f"metrics.{metric.id}.kind")
             continue
-        if metric.kind is Kind.EVALUATION:
-            _check(metric.measures.numerator, EVALUATED, "evaluation", f"metrics.{metric.id}.measures")
-            continue
-        if metric.kind is Kind.DISTRIBUTION:
-            _check(metric.measures.numerator, OBSERVED, "distribution", f"metrics.{metric.id}.measures")
-            continue
         for pair in (metric.measures, metric.by_campaign):
             for name in (pair.numerator, pair.denominator) if pair else ():
                 if name is not None:
-                    _check(name, MEASURES, "measure", f"metrics.{metric.id}.measures")
+                    known = _NAMED.get(metric.kind, MEASURES.keys())
+                    what = metric.kind.value if metric.kind in _NAMED else "measure"
+                    _check(name, known, what, f"metrics.{metric.id}.measures")
 
 
 def _check(name: str, known: Collection[str], what: str, key: str) -> None:
@@ -63,13 +74,21 @@ def known_to(metric: Metric, pack: Pack) -> bool:
     """Whether a pack declares everything that the metric counts."""
     if metric.kind is Kind.EXPERIMENT:
         return all(pack.roles.get(role) for role in ROLES)
-    if metric.kind is Kind.EVALUATION:
+    if metric.kind is Kind.ATTRIBUTION:
+        return attributable(pack)
+    if metric.kind in (Kind.EVALUATION, Kind.OPERATION):
         return True
     if metric.kind is Kind.DISTRIBUTION:
         return OBSERVED[metric.measures.numerator].known_to(pack)
     return all(
         MEASURES[name].known_to(pack) for name in (metric.measures.numerator, metric.measures.denominator) if name
     )
+
+
+def _by_campaign(metric: Metric, asked: Slice) -> bool:
+    """Whether groups are counted as campaigns are, where a metric has measures of its own for these."""
+    splits = metric.by_campaign is not None and asked.group_by in _CAMPAIGN_SPLITS
+    return asked.touches_campaigns or splits
 
 
 def status(metric: Metric, value: float | None) -> str | None:
@@ -84,38 +103,45 @@ def status(metric: Metric, value: float | None) -> str | None:
 
 @dataclass(frozen=True)
 class Quotients:
-    """Numerators over denominators, by group and point of the series. `scale`: that of the unit."""
+    """Numerators over denominators, by group and point of the series. `scale`: that of the unit. Money: millionths."""
 
     scale: int
-    above: Measure
-    above_cells: Cells
-    below: Measure | None = None
-    below_cells: Cells = field(default_factory=dict)
+    above: Cells
+    below: Cells | None = None
+    above_money: bool = False
+    below_money: bool = False
 
     def groups(self) -> set[str]:
         """The groups that have anything on either side."""
-        return {group for group, _ in (*self.above_cells, *self.below_cells) if group is not None}
+        return {group for group, _ in (*self.above, *(self.below or ())) if group is not None}
 
     def at(self, group: str | None, point: int | None) -> dict[str, Any]:
-        """`value`, `numerator` and `denominator` of a cell. Exact until the one rounding to a float."""
-        above = _exact(self.above, self.above_cells.get((group, point), 0))
+        """`value`, `numerator` and `denominator` of a cell. Whole numbers until the one rounding of a division."""
+        key = group, point
+        above = self.above.get(key, 0)
+        shown = _in_money(above) if self.above_money else above
         if self.below is None:
-            return {"value": _plain(above), "numerator": _plain(above), "denominator": None}
-        below = _exact(self.below, self.below_cells.get((group, point), 0))
-        value = float(above / below * self.scale) if below else None
-        return {"value": value, "numerator": _plain(above), "denominator": _plain(below)}
+            return {"value": shown, "numerator": shown, "denominator": None}
+        below = self.below.get(key, 0)
+        value = above * self._times / (below * self._by) if below else None
+        return {"value": value, "numerator": shown, "denominator": _in_money(below) if self.below_money else below}
+
+    @cached_property
+    def _times(self) -> int:
+        return self.scale * (MICROS if self.below_money else 1)
+
+    @cached_property
+    def _by(self) -> int:
+        return MICROS if self.above_money else 1
 
 
-Answers = Quotients | Experiments | Distributions | Evaluations
+Answers = Quotients | Experiments | Distributions | Evaluations | Spreads
 """What a metric of any kind is at each group and point."""
 
 
-def _exact(measure: Measure, n: int) -> Fraction:
-    return Fraction(n, MICROS) if measure.money else Fraction(n)
-
-
-def _plain(number: Fraction) -> int | float:
-    return int(number) if number.denominator == 1 else float(number)
+def _in_money(micros: int) -> int | float:
+    whole, rest = divmod(micros, MICROS)
+    return micros / MICROS if rest else whole
 
 
 def _age(now_ms: int | None, as_of: int | None) -> float | None:
@@ -126,8 +152,19 @@ def _age(now_ms: int | None, as_of: int | None) -> float | None:
 class MetricReader:
     """Answers metrics of one dictionary."""
 
-    def __init__(self, reader: Reader, ledger: LedgerReader, expected: ExpectedReader, limits: Limits) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        ledger: LedgerReader,
+        expected: ExpectedReader,
+        limits: Limits,
+        coverage: CoverageReader | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        """`coverage`: where rollups are used; without it every number is counted from the events."""
+        self._prices = prices or Prices()
         self._reader, self._ledger, self._expected, self._limits = reader, ledger, expected, limits
+        self._coverage = coverage
 
     async def answer(
         self,
@@ -166,7 +203,7 @@ class MetricReader:
             "healthy": metric.healthy.model_dump(),
             "status": status(metric, total["value"]),
             "groups": self._groups(split, then[1] if then else None, asked, limit) if split else [],
-            "series": self._series(whole, asked, None),
+            "series": _series(whole, None, self._points(asked)),
         }
         if before and then:
             answer["comparison"] = {**period(before), **compared(total, then[0].at(None, None))}
@@ -174,19 +211,22 @@ class MetricReader:
 
     async def cells(self, metric: Metric, asked: Slice, pack: Pack) -> Answers:
         """What the metric is at each group and point of a slice. Raises what the reader raises."""
-        campaigns = asked.touches_campaigns or asked.group_by in _CAMPAIGN_SPLITS
-        return await self._pair(metric, campaigns, asked, pack)
+        return await self._pair(metric, _by_campaign(metric, asked), asked, pack)
 
     async def _as_of(self, tenant: str, known: int | None) -> int | None:
         return known if known is not None else await self._ledger.as_of(tenant)
 
     async def _answers(self, metric: Metric, asked: Slice, pack: Pack) -> tuple[Answers, Answers | None]:
-        """In total, and by group where a split is asked for."""
+        """In total, and by group where a split is asked for. Cells of a split hold its total, if it counts the same."""
+        split = self.cells(metric, asked, pack) if asked.group_by else None
+        if split and metric.kind is Kind.QUOTIENT and _by_campaign(metric, asked) is asked.touches_campaigns:
+            both = await split
+            return both, both
         whole = self._pair(metric, asked.touches_campaigns, asked.without_split(), pack)
-        if asked.group_by is None:
+        if split is None:
             return await whole, None
-        total, split = await asyncio.gather(whole, self.cells(metric, asked, pack))
-        return total, split
+        total, parts = await asyncio.gather(whole, split)
+        return total, parts
 
     async def _earlier_answers(
         self, metric: Metric, before: Slice | None, pack: Pack
@@ -194,44 +234,72 @@ class MetricReader:
         return await self._answers(metric, before, pack) if before else None
 
     async def _pair(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Answers:
-        if metric.kind is Kind.EXPERIMENT:
-            return await read_experiments(self._reader, metric, asked, pack)
-        if metric.kind is Kind.EVALUATION:
-            return await read_evaluations(self._reader, metric, asked)
-        if metric.kind is Kind.DISTRIBUTION:
-            return await read_distributions(self._reader, metric, asked, pack)
+        match metric.kind:
+            case Kind.QUOTIENT:
+                return await self._quotients(metric, campaigns, asked, pack)
+            case Kind.OPERATION:
+                grown, by = await read_operations(self._reader, metric, asked, self._prices)
+                money = OPERATED[metric.measures.numerator]
+                found: Answers = Quotients(metric.unit.scale, grown, by, above_money=money)
+            case Kind.EXPERIMENT:
+                found = await read_experiments(self._reader, metric, asked, pack)
+            case Kind.EVALUATION:
+                found = await read_evaluations(self._reader, metric, asked)
+            case Kind.DISTRIBUTION:
+                found = await read_distributions(self._reader, metric, asked, pack)
+            case Kind.ATTRIBUTION:
+                points = [point.at for point in self._points(asked)]
+                found = await read_spreads(self._reader, asked, pack, points)
+        return found
+
+    async def _quotients(self, metric: Metric, campaigns: bool, asked: Slice, pack: Pack) -> Quotients:
         pair = metric.by_campaign if campaigns and metric.by_campaign else metric.measures
-        scale = metric.unit.scale
         above = MEASURES[pair.numerator]
         if pair.denominator is None:
-            return Quotients(scale, above, (await self._cells([above], asked, pack))[0])
+            (counted,) = await self._cells([above], asked, pack)
+            return Quotients(metric.unit.scale, counted, above_money=above.money)
         below = MEASURES[pair.denominator]
-        cells = await self._cells([above, below], asked, pack)
-        return Quotients(scale, above, cells[0], below, cells[1])
+        counted, by = await self._cells([above, below], asked, pack)
+        return Quotients(metric.unit.scale, counted, by, above_money=above.money, below_money=below.money)
 
     async def _cells(self, measures: Sequence[Measure], asked: Slice, pack: Pack) -> list[Cells]:
-        return await read_cells(self._reader, measures, asked, pack, self._limits.buckets)
+        covered = await self._coverage.of(asked.tenant, pack) if self._coverage else None
+        return await read_cells(self._reader, measures, asked, pack, self._limits.buckets, covered)
 
     def _groups(self, split: Answers, then: Answers | None, asked: Slice, limit: int) -> list[dict[str, Any]]:
         names = split.groups() | (then.groups() if then else set())
         found = [{"group": group, **split.at(group, None)} for group in names]
         found.sort(key=lambda one: (-one["numerator"], -(one["denominator"] or 0), one["group"]))
         found = found[: min(limit, self._limits.groups)]
+        points = self._points(asked)
         for one in found:
             if then:
                 one["comparison"] = compared(one, then.at(one["group"], None))
             if asked.interval:
-                one["series"] = self._series(split, asked, one["group"])
+                one["series"] = _series(split, one["group"], points)
         return found
 
-    def _series(self, pair: Answers, asked: Slice, group: str | None) -> list[dict[str, Any]]:
+    def _points(self, asked: Slice) -> list[_Point]:
         if asked.interval is None:
             return []
-        points = buckets(asked.interval, asked.start_ms, asked.end_ms, self._limits.buckets) or []
-        series = [{"start": iso(point), **pair.at(group, point)} for point in points]
         until = min(asked.end_ms, asked.followed_ms)
-        whole = [asked.start_ms <= point and following(asked.interval, point) <= until for point in points]
-        judged = outliers([one["value"] if is_whole else None for one, is_whole in zip(series, whole, strict=True)])
-        for one, is_whole, is_outlier in zip(series, whole, judged, strict=True):
-            one["partial"], one["outlier"] = not is_whole, is_outlier
-        return series
+        return [
+            _Point(at, iso(at), asked.start_ms <= at and following(asked.interval, at) <= until)
+            for at in buckets(asked.interval, asked.start_ms, asked.end_ms, self._limits.buckets) or []
+        ]
+
+
+class _Point(NamedTuple):
+    """A point of a series: its start in ms and as text, and whether the range holds all of it."""
+
+    at: int
+    start: str | None
+    whole: bool
+
+
+def _series(pair: Answers, group: str | None, points: Sequence[_Point]) -> list[dict[str, Any]]:
+    series = [{"start": point.start, **pair.at(group, point.at)} for point in points]
+    judged = outliers([one["value"] if point.whole else None for one, point in zip(series, points, strict=True)])
+    for one, point, is_outlier in zip(series, points, judged, strict=True):
+        one["partial"], one["outlier"] = not point.whole, is_outlier
+    return series

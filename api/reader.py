@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -46,6 +46,14 @@ class QueryFailed(Permanent):
     """ClickHouse refused a statement; a fault of ours, not of the caller."""
 
 
+class Spent(NamedTuple):
+    """What all queries took together, by what the warehouse says: how many, seconds, bytes that it read."""
+
+    queries: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+
 class Reader(Protocol):
     """What the rest of `api` knows of ClickHouse."""
 
@@ -68,6 +76,8 @@ class ClickHouseReader:
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="reader")
         self._busy = 0
+        self._lock = threading.Lock()
+        self.spent = Spent()
         self._limits = {
             "readonly": 1,
             "max_execution_time": settings.max_seconds,
@@ -104,11 +114,17 @@ class ClickHouseReader:
     def _rows(self, sql: str, params: Params) -> list[Row]:
         try:
             result = self._client().query(sql, parameters=dict(params), settings=self._limits)
+            self._note(result.summary)
             return list(result.result_rows)
         except ClickHouseError as error:
             raise _classified(error) from error
         except OSError as error:
             raise WarehouseAway(f"ClickHouse does not answer: {type(error).__name__}") from error
+
+    def _note(self, summary: Mapping[str, Any]) -> None:
+        seconds, size = int(summary.get("elapsed_ns", 0)) / 1e9, int(summary.get("read_bytes", 0))
+        with self._lock:
+            self.spent = Spent(self.spent.queries + 1, self.spent.seconds + seconds, self.spent.bytes + size)
 
     def _client(self) -> Client:
         client: Client | None = getattr(self._local, "client", None)

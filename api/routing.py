@@ -11,6 +11,7 @@ from api.routes import (
     churn,
     cohorts,
     conflicts,
+    corrections,
     customer_health,
     dead_letters,
     evaluations,
@@ -34,6 +35,7 @@ def all_routers() -> list[tuple[APIRouter, str]]:
     return [
         (pipeline.router, ROOT),
         (metrics.router, ROOT),
+        (corrections.router, ROOT),
         (live.router, ROOT),
         (windows.router, ROOT),
         (kpis.router, ROOT),

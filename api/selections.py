@@ -18,6 +18,7 @@ from api.sources import (
     order_rows,
     range_where,
     signup_rows,
+    span_where,
 )
 from schemas.taxonomy.pack import Pack
 
@@ -82,7 +83,7 @@ def before_end(role: str) -> Select:
 
     def select(bind: Binder, q: Question) -> Rows:
         where = events_where(bind, q.asked.tenant, q.pack.roles[role])
-        return Rows(q.events, [where, f"timestamp < {bind.time(q.asked.end_ms)}", *filters_where(bind, q.asked)])
+        return Rows(q.events, [where, *span_where(bind, q.asked, None), *filters_where(bind, q.asked)])
 
     return select
 

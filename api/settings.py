@@ -23,6 +23,15 @@ class ReaderSettings(BaseModel):
     queue: int = Field(128, ge=1, le=10_000, description="Queries that may wait; the next one is refused with 503.")
 
 
+class Prices(BaseModel):
+    """What the warehouse costs, in the currency of the money that events carry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    second: float = Field(0.00005, ge=0, description="Price of a second of the warehouse's time, for cost_per_query.")
+    gib: float = Field(0.0005, ge=0, description="Price of a GiB that the warehouse reads, for cost_per_query.")
+
+
 class LiveSettings(BaseModel):
     """The live stream: one poller for each tenant that somebody watches."""
 
@@ -44,9 +53,13 @@ class ApiSettings(BaseModel):
 
     reader: ReaderSettings = ReaderSettings()
     live: LiveSettings = LiveSettings()
+    prices: Prices = Prices()
     static_dir: Path = Field(
         Path(__file__).with_name("static"), description="Folder of the built dashboard; a clear page stands in for it."
     )
     max_range_days: int = Field(3_700, ge=1, le=36_500, description="Longest time range of one question, days.")
     max_buckets: int = Field(1_500, ge=10, le=100_000, description="Most points of a series.")
+    cache_seconds: float = Field(
+        1.0, ge=0, le=60, description="How long the answer to a question about metrics is given again; 0 for never."
+    )
     max_groups: int = Field(1_000, ge=1, le=100_000, description="Most groups of a split.")

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from schemas.metrics import Dimension
 
-_MONDAY: Final = 4 * 86_400_000
+DAY_MS: Final = 86_400_000
+BEGINNING: Final = -2_208_988_800_000
+"""1900-01-01, where DateTime64 begins, in milliseconds: no event is older."""
+_MONDAY: Final = 4 * DAY_MS
 """1970-01-05, the first Monday, in milliseconds."""
 
 
@@ -39,6 +42,7 @@ class Slice:
     """One question. The range holds `start_ms` and not `end_ms`; a filter is equality on a dimension.
 
     `known_ms`: the moment it is asked at. Cohorts are chosen by the range and followed beyond its end, up to there.
+    `pieces`: the parts of the range that are to be read, where the rest is known already; None for all of it.
     """
 
     tenant: str
@@ -48,6 +52,7 @@ class Slice:
     group_by: Dimension | None = None
     interval: Interval | None = None
     known_ms: int | None = None
+    pieces: tuple[tuple[int, int], ...] | None = None
 
     @property
     def followed_ms(self) -> int:

@@ -34,11 +34,20 @@ def events_where(bind: Binder, tenant: str, refs: Sequence[EventRef]) -> str:
 
 def range_where(bind: Binder, asked: Slice) -> list[str]:
     """The conditions of a slice on rows shaped like `events`: its range and its filters."""
-    return [
-        f"timestamp >= {bind.time(asked.start_ms)}",
-        f"timestamp < {bind.time(asked.end_ms)}",
-        *filters_where(bind, asked),
-    ]
+    return [*span_where(bind, asked, asked.start_ms), *filters_where(bind, asked)]
+
+
+def span_where(bind: Binder, asked: Slice, start_ms: int | None) -> list[str]:
+    """The condition on the time alone, from `start_ms` on, or from the beginning of all."""
+    pieces = asked.pieces
+    if pieces is None:
+        since = [] if start_ms is None else [f"timestamp >= {bind.time(start_ms)}"]
+        return [*since, f"timestamp < {bind.time(asked.end_ms)}"]
+    outer = [f"timestamp >= {bind.time(pieces[0][0])}", f"timestamp < {bind.time(pieces[-1][1])}"]
+    if len(pieces) == 1:
+        return outer
+    inner = " OR ".join(f"(timestamp >= {bind.time(start)} AND timestamp < {bind.time(end)})" for start, end in pieces)
+    return [*outer, f"({inner})"]
 
 
 def filters_where(bind: Binder, asked: Slice) -> list[str]:

@@ -12,7 +12,9 @@ from api.comparison import Against
 from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
-from api.reader import Params, QueryFailed, Reader, Row, TooMuch, WarehouseAway
+from api.reader import Params, QueryFailed, Reader, Row, Spent, TooMuch, WarehouseAway
+from api.rollups.coverage import CoverageReader
+from api.settings import Prices
 from api.slices import Slice
 from schemas.clock import Clock
 from schemas.metrics import Metric
@@ -20,6 +22,9 @@ from schemas.taxonomy.pack import Pack
 
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW_BUCKETS: Final = (*_BUCKETS, 20, 30, 60)
+_GOOD_SECONDS: Final = 1.0
+OPERATIONAL: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""Routes that probes ask, and nobody else."""
 _SLOT_SECONDS: Final = 10
 _SLOTS: Final = 6
 
@@ -27,7 +32,8 @@ _SLOTS: Final = 6
 class Telemetry:
     """Counters in a registry of their own, so that several apps can live in one process."""
 
-    def __init__(self, live_streams: Callable[[], int]) -> None:
+    def __init__(self, live_streams: Callable[[], int], spent: Callable[[], Spent] = Spent) -> None:
+        self._spent, self._told = spent, Spent()
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "headrace_api_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
@@ -43,6 +49,17 @@ class Telemetry:
             "headrace_api_read_seconds", "Time of one read.", buckets=_BUCKETS, registry=self.registry
         )
         self.read_errors = Counter("headrace_api_read_errors", "Reads that failed.", ["kind"], registry=self.registry)
+        self.calls = Counter(
+            "headrace_api_calls",
+            "Calls answered, probes left out: good (2xx within a second), slow, failed (5xx), refused (4xx).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._queries = Counter(
+            "headrace_api_warehouse_queries", "Queries that the warehouse answered.", registry=self.registry
+        )
+        self._seconds = Counter("headrace_api_warehouse_seconds", "Time that it took for them.", registry=self.registry)
+        self._bytes = Counter("headrace_api_warehouse_bytes", "Bytes that it read for them.", registry=self.registry)
         self.start_time = Gauge(
             "headrace_api_start_time_seconds", "When this process began, Unix seconds.", registry=self.registry
         )
@@ -75,6 +92,11 @@ class Telemetry:
 
     def render(self) -> bytes:
         """The registry in Prometheus' text format."""
+        now, told = self._spent(), self._told
+        self._queries.inc(now.queries - told.queries)
+        self._seconds.inc(now.seconds - told.seconds)
+        self._bytes.inc(now.bytes - told.bytes)
+        self._told = now
         return generate_latest(self.registry)
 
 
@@ -125,9 +147,16 @@ class MeasuredMetrics(MetricReader):
     """A metric reader that times its calculations, queueing for the warehouse included."""
 
     def __init__(
-        self, reader: Reader, ledger: LedgerReader, expected: ExpectedReader, limits: Limits, clock: Clock
+        self,
+        reader: Reader,
+        ledger: LedgerReader,
+        expected: ExpectedReader,
+        limits: Limits,
+        clock: Clock,
+        coverage: CoverageReader | None = None,
+        prices: Prices | None = None,
     ) -> None:
-        super().__init__(reader, ledger, expected, limits)
+        super().__init__(reader, ledger, expected, limits, coverage, prices)
         self._clock = clock
         self.telemetry: Telemetry | None = None
 
@@ -179,9 +208,20 @@ class Measured:
             raise
 
     def _count(self, scope: Scope, status: int, began: float) -> None:
-        route = _template(scope)
+        route, took = _template(scope), max(0.0, self._clock.monotonic() - began)
         self._telemetry.requests.labels(route, _method(scope), str(status)).inc()
-        self._telemetry.latency.labels(route).observe(max(0.0, self._clock.monotonic() - began))
+        self._telemetry.latency.labels(route).observe(took)
+        if route not in OPERATIONAL:
+            self._telemetry.calls.labels(outcome(status, took)).inc()
+
+
+def outcome(status: int, seconds: float) -> str:
+    """How a call ended: `good`, `slow`, `failed`, or `refused`, which is a fault of the caller."""
+    if status >= 500:
+        return "failed"
+    if status >= 400:
+        return "refused"
+    return "good" if seconds < _GOOD_SECONDS else "slow"
 
 
 def _template(scope: Mapping[str, Any]) -> str:

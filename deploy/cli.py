@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "dead-letters": "List, inspect, mend and replay what was rejected.",
     "suppress": "Say whose events are not to be kept.",
     "replay": "Build windows, predictions and anomalies again from the events, compare, and swap them in.",
+    "rollups": "Show, check and rebuild what days have counted.",
     "keys": "Create, list and revoke keys.",
     "taxonomy": "Show, check and export the event types.",
     "metrics": "Show what each metric means.",

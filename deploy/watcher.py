@@ -12,6 +12,7 @@ from deploy.kafka_lag import KafkaLag
 from deploy.parts import group_of
 from deploy.probes import DataDisk, Pages
 from deploy.publisher import Emitter, make_publisher
+from deploy.rollups.statements import RollupStatements
 from deploy.settings import Settings
 from online_models.snapshots import SnapshotStore
 from schemas.alerting.channels import SHIPPED as SHIPPED_CHANNELS
@@ -33,13 +34,16 @@ from stream_processors.insights.anomaly_runner import AnomalyRunner
 from stream_processors.insights.churn_runner import ChurnRunner
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import PublisherPort
+from stream_processors.settings import addresses
 from stream_processors.sql import Roles
 from stream_processors.watch.anomaly_watch import AnomalyWatch
 from stream_processors.watch.churn_watch import ChurnWatch
 from stream_processors.watch.conflicts import ConflictWatch
 from stream_processors.watch.installation import Installation, InstallationPorts
 from stream_processors.watch.ledger_gauges import LedgerGauges
+from stream_processors.watch.operations import Operations
 from stream_processors.watch.reconcile import SIGNAL, Reconciler
+from stream_processors.watch.rollup_watch import RollupWatch
 from stream_processors.watch.segment_watch import SegmentWatch
 from stream_processors.watch.series import KINDS
 from stream_processors.watch.watcher import Watcher, WatcherPorts
@@ -75,6 +79,8 @@ def run_watcher(settings: Settings) -> None:
     stored_until = StoredUntil(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS,), clock)
     churn = _make_churn(settings, roles, publisher, stored_until, clock, metrics, stopping)
     segments = _make_segments(settings, packs, publisher, stored_until, clock, metrics, stopping)
+    rollups = _make_rollups(settings, packs, clock, metrics, stopping)
+    operations = _make_operations(settings, clock)
     record = AnomalyWatch(roles, Warehouse(settings.warehouse), clock, metrics, stored_until)
     corrections, own = Emitter(settings.kafka.bootstrap), Warehouse(settings.warehouse)
     conflicts = ConflictWatch(settings.watcher, own, corrections, clock, metrics)
@@ -86,6 +92,8 @@ def run_watcher(settings: Settings) -> None:
         *reconciler.background(),
         *churn.background(),
         *segments.background(),
+        *rollups.background(),
+        *operations.background(),
         *record.background(),
         *conflicts.background(),
     ]
@@ -140,6 +148,18 @@ def _make_segments(
         stored_until=stored_until,
         stopping=stopping.is_set,
     )
+
+
+def _make_rollups(
+    settings: Settings, packs: Mapping[str, Pack], clock: Clock, metrics: WorkerMetrics, stopping: threading.Event
+) -> RollupWatch:
+    warehouse, statements = Warehouse(settings.warehouse), RollupStatements()
+    return RollupWatch(settings.watcher, packs, statements, warehouse, clock, metrics, stopping=stopping.is_set)
+
+
+def _make_operations(settings: Settings, clock: Clock) -> Operations:
+    urls, tenant = addresses(settings.watcher.apis), settings.watcher.operator_tenant
+    return Operations(Pages(), urls, tenant, Warehouse(settings.warehouse), clock)
 
 
 def _make_installation(settings: Settings, rules: Rules, clock: Clock, metrics: WorkerMetrics) -> Installation:

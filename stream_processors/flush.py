@@ -10,11 +10,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from schemas.clock import Clock
 from schemas.wire import WindowCell, encode_lines
-from stream_processors.checkpoints import checkpoint_name
+from stream_processors.checkpoints import CheckpointRow, checkpoint_name
 from stream_processors.ports import WarehousePort
 from stream_processors.processor import Processor
 from stream_processors.recovery import Recovery
@@ -25,15 +23,6 @@ from stream_processors.windows import LONG_AGO
 log = logging.getLogger("headrace.worker")
 
 Emit = Callable[[bytes], None]
-
-
-class CheckpointRow(msgspec.Struct, frozen=True):
-    """A row of `checkpoints`. `covered_until`: Unix seconds, by inserted_at."""
-
-    name: str
-    shard: str
-    covered_until: float
-    version: int
 
 
 class _Changes(NamedTuple):

@@ -65,6 +65,10 @@ class WatcherSettings(BaseModel):
     segments: bool = Field(
         True, description="Assign behaviour patterns once a day; false where something else sends user_segmented."
     )
+    rollups: bool = Field(True, description="Keep daily rollups; false has every question counted from the events.")
+    rollup_seconds: float = Field(
+        15.0, gt=0, le=3600, description="Seconds between two rounds that count days again which something touched."
+    )
     rescore_users: int = Field(500, ge=0, le=100_000, description="Users scored anew in one look, at most.")
     reconcile_seconds: float = Field(
         15.0, gt=0, le=600, description="Seconds between two rounds that check the ledger against what is stored."

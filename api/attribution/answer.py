@@ -11,10 +11,11 @@ from typing import Any
 from api.attribution.asked import Asked, By
 from api.attribution.journeys import CONVERSIONS, NEWCOMERS, REVENUE, Journeys, Observed, read_journeys
 from api.attribution.models import Credit, Credited, Path, Rules, credited, total
+from api.cells import Cells
 from api.context import Context
 from api.experiments import ROLES, Experiments, read_experiments
 from api.ledger import INCOMPLETE_BELOW
-from api.measures import MEASURES, Cells, read_cells
+from api.measures import MEASURES, read_cells
 from api.problems import invalid
 from api.times import iso
 from schemas.wire import MICROS

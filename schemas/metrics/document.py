@@ -34,6 +34,8 @@ _KINDS = {
     Kind.EXPERIMENT: "Experiment",
     Kind.DISTRIBUTION: "Distribution",
     Kind.EVALUATION: "Evaluation",
+    Kind.OPERATION: "Counts of the API",
+    Kind.ATTRIBUTION: "Credit",
 }
 
 

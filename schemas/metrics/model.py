@@ -38,12 +38,15 @@ class Dimension(StrEnum):
 
 class Kind(StrEnum):
     """How a value comes about: two measures divided, treated users compared with those held out, the value that a share
-    of many observations does not exceed, or what a model was worth when it was judged last."""
+    of many observations does not exceed, what a model was worth when it was judged last, how the API itself did, or how
+    far attribution models disagree."""
 
     QUOTIENT = "quotient"
     EXPERIMENT = "experiment"
     DISTRIBUTION = "distribution"
     EVALUATION = "evaluation"
+    OPERATION = "operation"
+    ATTRIBUTION = "attribution"
 
 
 class Priority(StrEnum):

@@ -114,6 +114,7 @@ def settings(tmp_path: Path) -> ApiSettings:
         live=LiveSettings(interval_seconds=0.05, heartbeat_seconds=0.3, max_subscribers=3, buffer=64),
         static_dir=tmp_path / "static",
         max_buckets=2_000,
+        cache_seconds=0,  # tests store and ask again at one moment of their clock
     )
 
 

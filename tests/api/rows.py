@@ -196,3 +196,17 @@ def evaluation(tenant: str, metric: str, value: float, *, at: float = NOW - 8640
         "n": 100,
         "version": 1,
     }
+
+
+def correction(tenant: str, campaign: str, *, events: int = 5) -> dict[str, Any]:
+    """So many clicks of a campaign that came late."""
+    return {
+        "tenant": tenant,
+        "found_at": NOW - 60,
+        "day": "2026-11-19",
+        "family": "clicked",
+        "dimension": "campaign_id",
+        "value": campaign,
+        "events_before": 0,
+        "events_after": events,
+    }

@@ -20,7 +20,11 @@ from tests.api.exact import check
 from tests.api.world import DAY, NOW, World, lines
 from tests.oracle.metrics import Oracle, Scope
 
-METRICS = [metric for metric in shipped_dictionary().metrics if metric.kind is not Kind.EVALUATION]
+METRICS = [
+    metric
+    for metric in shipped_dictionary().metrics
+    if metric.kind not in (Kind.EVALUATION, Kind.OPERATION, Kind.ATTRIBUTION)
+]
 """Those that are made of events."""
 END = int(NOW * 1000)
 DAY_MS = DAY * 1000

@@ -56,7 +56,10 @@ def expected(oracle: Oracle, campaigns: list[str]) -> Iterator[tuple[int, str, s
     """What is true of each day: of everything, of each campaign and of a segment of it."""
     for metric in shipped_dictionary().metrics:
         # Clicks after messages and cohorts look beyond their day; a distribution has no oracle to the last digit.
-        if metric.kind in (Kind.DISTRIBUTION, Kind.EVALUATION) or metric.id in ("click_rate", "data_freshness"):
+        if metric.kind in (Kind.DISTRIBUTION, Kind.EVALUATION, Kind.OPERATION, Kind.ATTRIBUTION) or metric.id in (
+            "click_rate",
+            "data_freshness",
+        ):
             continue
         names = {one.value for one in metric.dimensions}
         for at in DAYS:

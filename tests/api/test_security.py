@@ -104,6 +104,7 @@ def two_tenants(store: Warehouse, pack: Any) -> tuple[str, str]:
     rows.put(store, "predictions", rows.prediction(other, FORBIDDEN, 0.9, "critical"))
     rows.put(store, "user_state", rows.user_state(other, FORBIDDEN, 10**9))
     rows.put(store, "windows", rows.window(other, NOW, FORBIDDEN, 99))
+    rows.put(store, "corrections", rows.correction(other, FORBIDDEN))
     rows.put(store, "evaluations", {**rows.evaluation(other, "auc", 0.5), "model": FORBIDDEN})
     return "isolation-a", other
 

@@ -1,0 +1,274 @@
+"""Questions about a long history: `python benchmarks/history.py [--events 1000000,10000000] [--keep DIR]`.
+
+For each size the embedded warehouse is filled by SQL, as if workers had stored 90 days of 500 campaigns. Then every
+question is asked through the API (in this process, over HTTP to the warehouse): once with nothing rolled up, and many
+times after the watcher's rounds have counted the days. Reported: seconds of both, bytes a stored event, what counting
+the days costs (all of them, one day again, and a round without news), and reads a second of one API process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from api.app import create_app
+from api.reader import ClickHouseReader
+from api.settings import ApiSettings, ReaderSettings
+from deploy.embedded import warehouse
+from deploy.rollups.statements import RollupStatements
+from schemas.clock import SystemClock
+from schemas.keys import KeyStore, Kind, Role, create_key
+from schemas.taxonomy import extra_columns, shipped_packs
+from sinks.migrate import migrate
+from sinks.warehouse import Warehouse
+from stream_processors.metrics import WorkerMetrics
+from stream_processors.settings import WatcherSettings
+from stream_processors.watch.rollup_watch import RollupWatch
+
+DAYS = 90
+DAY = 86_400
+CAMPAIGNS = 500
+STEP = 1_000_000
+ROOT = "/api/v1/analytics"
+REPEATS = 20
+
+TYPES = (
+    # share in 1,000, type, subtype, has a campaign, has an order, amount in millionths
+    (400, "campaign_delivered", "", True, False, "0"),
+    (180, "campaign_viewed", "opened", True, False, "0"),
+    (60, "campaign_clicked", "", True, False, "0"),
+    (10, "campaign_converted", "", True, True, "toInt64(cityHash64(n, 1) % 90000000)"),
+    (20, "user_purchased", "", False, True, "toInt64(cityHash64(n, 1) % 90000000)"),
+    (150, "message_sent", "", True, False, "0"),
+    (50, "message_opened", "", True, False, "0"),
+    (2, "campaign_spend_recorded", "", True, False, "toInt64(cityHash64(n, 2) % 5000000)"),
+    (70, "user_engaged", "app_open", False, False, "0"),
+    (38, "user_engaged", "view_rewards", False, False, "0"),
+    (20, "user_signed_up", "", False, False, "0"),
+)
+
+
+def fill(house: Warehouse, count: int, users: int, end: int) -> float:
+    """`count` events of the 90 days before `end` (Unix seconds); the seconds it took. Users sign up at any time."""
+    began = time.perf_counter()
+    limits, total = [], 0
+    for share, *_ in TYPES:
+        total += share
+        limits.append(total)
+    kind = "arrayFirstIndex(x -> cityHash64(n, 9) % 1000 < x, " + str(limits) + ")"
+
+    def pick(column: int) -> str:
+        values = [repr(row[column]) if isinstance(row[column], str) else str(int(row[column])) for row in TYPES]
+        return f"[{', '.join(values)}][kind]"
+
+    amounts = ", ".join(f"kind = {at}, {row[5]}" for at, row in enumerate(TYPES, 1) if row[5] != "0")
+    properties = '{"campaign_id":"\', toString(campaign), \'","view_duration_seconds":\', toString(n % 60), \'}'
+    for start in range(0, count, STEP):
+        rows = min(STEP, count - start)
+        house.command(
+            "INSERT INTO events (tenant, event_id, event_type, timestamp, received_at, inserted_at, user_id,"
+            " session_id, source, slot, chunk, campaign_id, creative_id, segment, channel, order_id, subtype,"
+            " is_holdout, amount_micros, pack, version, key_id, properties, context)"
+            f" WITH {kind} AS kind, cityHash64(n, 3) % {CAMPAIGNS} AS campaign, cityHash64(n, 4) % {users} AS user,"
+            f" toDateTime64({end - DAYS * DAY} + n / {count} * {DAYS * DAY - 1}, 3, 'UTC') AS at"
+            f" SELECT 'bench', lower(hex(MD5(toString(n)))), {pick(1)}, at, addSeconds(at, 1), now64(3) - 86400,"
+            " concat('user-', leftPad(toString(user), 12, '0')), concat('s-', toString(intDiv(n, 7))), 'mobile',"
+            " user % 1024, intDiv(n, 200),"
+            f" if({pick(3)} = 1, concat('campaign-', leftPad(toString(campaign), 8, '0')), ''),"
+            f" if({pick(3)} = 1, concat('creative-', toString(campaign % 100 * 3 + n % 3)), ''),"
+            " ['HIGH_SPENDER', 'FREQUENT_SHOPPER', 'SEASONAL_SPENDER', 'DORMANT'][user % 4 + 1],"
+            " ['push', 'email', 'sms', 'in_app'][campaign % 4 + 1],"
+            f" if({pick(4)} = 1, concat('order-', toString(intDiv(n, 2))), ''), {pick(2)}, n % 20 = 0 AND kind = 1,"
+            f" multiIf({amounts}, 0), 'marketing', '1.0.0', 'bench', concat('{properties}'), '{{\"platform\":\"iOS\"}}'"
+            f" FROM (SELECT number AS n FROM numbers({start}, {rows}))"
+        )
+    return time.perf_counter() - began
+
+
+def settle(house: Warehouse, most: float = 900.0) -> None:
+    """Wait until merges have come to rest: what is measured is history, not its arrival."""
+    ending = time.monotonic() + most
+    while time.monotonic() < ending:
+        if not int(house.query("SELECT count() AS n FROM system.merges")[0]["n"]):
+            return
+        time.sleep(1)
+
+
+def stored_bytes(house: Warehouse) -> dict[str, int]:
+    rows = house.query("SELECT table, sum(bytes_on_disk) AS n FROM system.parts WHERE active GROUP BY table")
+    return {row["table"]: int(row["n"]) for row in rows}
+
+
+def questions(end: int) -> dict[str, tuple[str, dict[str, str]]]:
+    """Name -> path and parameters. Ranges are whole days; `cut` begins and ends within a day."""
+
+    def at(seconds: int) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+    whole = {"start": at(end - DAYS * DAY), "end": at(end)}
+    month = {"start": at(end - 30 * DAY), "end": at(end)}
+    cut = {"start": at(end - 30 * DAY + 5000), "end": at(end - 7000)}
+    by_campaign = {"group_by": "campaign_id", "interval": "day", "limit": "1000"}
+    return {
+        "ctr by campaign and day, 90 days": ("/metrics/ctr", {**whole, **by_campaign}),
+        "ctr by day, 90 days": ("/metrics/ctr", {**whole, "interval": "day"}),
+        "ctr by day of one campaign": (
+            "/metrics/ctr",
+            {**whole, "interval": "day", "campaign_id": "campaign-00000007"},
+        ),
+        "ctr by day, 30 days cut at both ends": ("/metrics/ctr", {**cut, "interval": "day"}),
+        "roas by campaign, 90 days": ("/metrics/roas", {**whole, "group_by": "campaign_id", "limit": "1000"}),
+        "conversion rate by campaign, 90 days": ("/metrics/conversion_rate", {**whole, "group_by": "campaign_id"}),
+        "conversion rate by campaign and day": ("/metrics/conversion_rate", {**whole, **by_campaign}),
+        "active users, 90 days": ("/metrics/active_users", whole),
+        "active users by day, 90 days": ("/metrics/active_users", {**whole, "interval": "day"}),
+        "new customers (cac), 90 days": ("/metrics/cac", whole),
+        "kpis, 30 days": ("/kpis", month),
+        "retention cohorts by month": ("/cohorts", whole),
+        "funnel campaign_to_purchase, 30 days": ("/funnel", {**month, "funnel": "campaign_to_purchase"}),
+        "funnel signup_to_purchase, 90 days": ("/funnel", {**whole, "funnel": "signup_to_purchase"}),
+    }
+
+
+async def ask(client: httpx.AsyncClient, path: str, params: dict[str, str]) -> float | None:
+    """Seconds of one answer; None where it was refused."""
+    began = time.perf_counter()
+    answer = await client.get(ROOT + path, params=params)
+    took = time.perf_counter() - began
+    if answer.status_code != 200:
+        sys.stderr.write(f"{path} {params}: {answer.status_code} {answer.text[:300]}\n")
+        return None
+    return took
+
+
+async def measured(url: str, folder: Path, end: int, repeats: int) -> dict[str, tuple[float, float] | None]:
+    """Median and p95 seconds of each question, after one that does not count."""
+    reader = ClickHouseReader(ReaderSettings(url=url, max_seconds=300, max_memory=12_000_000_000, max_rows=10_000_000))
+    clock, keys = SystemClock(), folder / f"keys-{repeats}.json"
+    _, secret = create_key(keys, clock, kind=Kind.SECRET, tenant="bench", pack="marketing", role=Role.VIEWER)
+
+    async def publish(tenant: str, events: Any) -> None:
+        raise AssertionError
+
+    app = create_app(
+        ApiSettings(cache_seconds=0),
+        reader=reader,
+        keys=KeyStore(keys, clock),
+        publish=publish,
+        packs=shipped_packs(),
+        clock=clock,
+    )
+    headers = {"Authorization": f"Bearer {secret}"}
+    found: dict[str, tuple[float, float] | None] = {}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers, timeout=600) as client:
+        for name, (path, params) in questions(end).items():
+            times = [await ask(client, path, params) for _ in range(repeats + (repeats > 1))]
+            good = sorted(one for one in times[repeats > 1 :] if one is not None)
+            found[name] = (good[len(good) // 2], good[int(len(good) * 0.95)]) if good else None
+            sys.stderr.write(f"  {name}: {found[name]}\n")
+    reader.close()
+    return found
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    running = warehouse.start_process(folder / "warehouse", memory_mb=12_288)
+    try:
+        yield running.url
+    finally:
+        running.stop()
+
+
+def rounds(house: Warehouse, tenant: str) -> dict[str, float]:
+    """Seconds of: counting all days, a round without news, and one after an event of a closed day came late."""
+    packs = shipped_packs()
+    watch = RollupWatch(
+        WatcherSettings(), packs, RollupStatements(), house, SystemClock(), WorkerMetrics(f"bench-{time.time()}")
+    )
+    times = {}
+    began = time.perf_counter()
+    if watch.round(tenant, packs["marketing"]):
+        raise AssertionError("days were left")
+    times["all days"] = time.perf_counter() - began
+    began = time.perf_counter()
+    watch.round(tenant, packs["marketing"])
+    times["no news"] = time.perf_counter() - began
+    house.command(
+        "INSERT INTO events (tenant, event_id, event_type, timestamp, received_at, user_id, campaign_id, pack)"
+        " SELECT 'bench', toString(generateUUIDv4()), 'campaign_clicked', now64(3) - 86400 * 20, now64(3), user_id,"
+        " 'campaign-00000007', 'marketing' FROM events WHERE tenant = 'bench' LIMIT 1"
+    )
+    time.sleep(11)  # a tenant whose history is being filled in is left alone for ten seconds
+    watch = RollupWatch(
+        WatcherSettings(), packs, RollupStatements(), house, SystemClock(), WorkerMetrics(f"bench-{time.time()}")
+    )
+    began = time.perf_counter()
+    watch.round(tenant, packs["marketing"])
+    times["one day again"] = time.perf_counter() - began
+    return times
+
+
+def run(count: int, folder: Path) -> dict[str, Any]:
+    end = int(time.time()) // DAY * DAY
+    users = max(1000, count // 50)
+    with server(folder) as url:
+        house = Warehouse(url)
+        if not (folder / "filled").exists():
+            migrate(house, SystemClock(), {name: extra_columns(pack) for name, pack in shipped_packs().items()})
+            took = fill(house, count, users, end)
+            sys.stderr.write(f"{count:,} events stored in {took:.0f} s\n")
+            settle(house)
+            (folder / "filled").write_text("")
+        before = stored_bytes(house)
+        raw = asyncio.run(measured(url, folder, end, 1))
+        counted = rounds(house, "bench")
+        rolled = asyncio.run(measured(url, folder, end, REPEATS))
+        after = stored_bytes(house)
+        house.close()
+    return {
+        "events": count,
+        "users": users,
+        "bytes_per_event": before["events"] / count,
+        "rollup_bytes_per_event": (after["daily_rollups"] + after["user_numbers"]) / count,
+        "rounds": counted,
+        "raw": {name: one and one[0] for name, one in raw.items()},
+        "rolled": rolled,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", default="1000000,10000000", help="sizes, separated by commas")
+    parser.add_argument("--keep", type=Path, help="keep the data here, and use what is there (one size only)")
+    given = parser.parse_args()
+    for count in map(int, given.events.split(",")):
+        if given.keep:
+            given.keep.mkdir(parents=True, exist_ok=True)
+            found = run(count, given.keep)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                found = run(count, Path(folder))
+        print(json.dumps(found))
+        print(f"\n{count:,} events: {found['bytes_per_event']:.1f} bytes an event stored, rollups and numbers "
+              f"{found['rollup_bytes_per_event']:.2f}; counting: {found['rounds']}")  # fmt: skip
+        for name, raw in found["raw"].items():
+            rolled = found["rolled"][name]
+            told = f"p50 {rolled[0] * 1000:8.1f} ms  p95 {rolled[1] * 1000:8.1f} ms" if rolled else "refused"
+            print(f"  {name:45} {'refused' if raw is None else f'{raw * 1000:10.1f} ms'}  ->  {told}")
+
+
+if __name__ == "__main__":
+    main()

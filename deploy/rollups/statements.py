@@ -1,0 +1,44 @@
+"""The statements of rollups for the watcher, out of what the API's metrics define."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api.rollups.counted import insert_days, insert_numbers, runs, told
+from api.rollups.coverage import definition, related, touched
+from api.rollups.families import FAMILIES
+from api.slices import Binder
+from schemas.taxonomy.pack import Pack
+
+Statement = tuple[str, Mapping[str, Any]]
+
+
+class RollupStatements:
+    """See `stream_processors.watch.rollup_watch.RollupPort`."""
+
+    def definition(self, pack: Pack) -> str:
+        return definition(pack)
+
+    def families(self, pack: Pack) -> Mapping[str, int]:
+        return {family.id: int(family.reach) for family in FAMILIES.values() if family.known_to(pack)}
+
+    def touched(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
+        bind = Binder()
+        return touched(bind, tenant, pack, int(since * 1000), before), bind.params
+
+    def related(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
+        bind = Binder()
+        return related(bind, tenant, pack, int(since * 1000), before), bind.params
+
+    def insert_numbers(self, tenant: str, days: Sequence[int], first: int) -> Statement:
+        bind = Binder()
+        return insert_numbers(bind, tenant, runs(days), first), bind.params
+
+    def insert_days(self, family: str, tenant: str, pack: Pack, days: Sequence[int], revision: int) -> Statement:
+        bind = Binder()
+        return insert_days(bind, FAMILIES[family], tenant, pack, runs(days), revision), bind.params
+
+    def told(self, tenant: str, days: Sequence[int]) -> Statement:
+        bind = Binder()
+        return told(bind, tenant, runs(days)), bind.params

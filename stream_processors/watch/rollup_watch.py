@@ -1,0 +1,344 @@
+"""Daily rollups: every few seconds the days that something touched are counted again, and what moved is written down.
+
+Reads: `events`, `conflicts`. Writes: `user_numbers`, `daily_rollups`, `rollup_coverage`, `corrections`. What is counted
+is the business of the metrics (`api/rollups`), whose statements come in through a port. Guarantee: a day is only ever
+counted whole, from the events, and readers use it only once the coverage says that it is done; so a round that broke
+off, or came twice, changes nothing. A day is done up to a moment that lies `SETTLE_SECONDS` back, since an insert has
+its time before it can be seen; what came later is for the reader to look for. On failure: a passing fault puts the
+round off, and readers count the touched days from the events. One watcher at a time gives numbers to users; should two
+have done so, the next round finds a number twice and begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
+
+from schemas.clock import Clock
+from schemas.errors import Permanent, Retryable
+from schemas.taxonomy.pack import Pack
+from stream_processors.checkpoints import last_rebuild, last_swap
+from stream_processors.metrics import WorkerMetrics
+from stream_processors.ports import WarehousePort
+from stream_processors.routes import Background
+from stream_processors.settings import WatcherSettings
+from stream_processors.watch.tenants import ROUND_DELAY_SECONDS, is_being_filled, tenants
+
+log = logging.getLogger("headrace.rollups")
+
+DAY: Final = 86_400
+SETTLE_SECONDS: Final = 60.0
+"""How long an insert may take between its time and its end."""
+
+BATCH_EVENTS: Final = 5_000_000
+"""Days are counted together up to so many events."""
+
+REST: Final = 20.0
+LONGEST_REST: Final = 600.0
+"""A day that was counted rests so many times what it took, at most so many seconds; readers count it meanwhile."""
+
+FIRST_DAY: Final = -25_567
+"""1900-01-01, where times begin."""
+DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers")
+"""The columns of `rollup_coverage`, by reach."""
+
+Statement = tuple[str, Mapping[str, Any]]
+Dirty = tuple[frozenset[int], frozenset[int], frozenset[int]]
+"""Days by how far what touched them reaches: to the day, to days of the same orders, of the same customers."""
+NONE: Final[Dirty] = (frozenset(), frozenset(), frozenset())
+Place = tuple[int, str, str, str]
+"""Day, family, dimension and value."""
+
+
+class Counts(NamedTuple):
+    """What a rollup says: events, millionths, distinct users."""
+
+    events: int
+    micros: int
+    users: int
+
+
+class RollupPort(Protocol):
+    """The statements of rollups, as the metrics define them. Days are numbers since 1970."""
+
+    def definition(self, pack: Pack) -> str:
+        """A fingerprint of what is counted."""
+        ...
+
+    def families(self, pack: Pack) -> Mapping[str, int]:
+        """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers."""
+        ...
+
+    def touched(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
+        """Rows `day`, `ordered`: days with events inserted since (Unix seconds), and whether they were about orders."""
+        ...
+
+    def related(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
+        """Rows `day`, `ordered`: days that these reach, with an order, or else a customer."""
+        ...
+
+    def insert_numbers(self, tenant: str, days: Sequence[int], first: int) -> Statement:
+        """Number the users of some days who have no number."""
+        ...
+
+    def insert_days(self, family: str, tenant: str, pack: Pack, days: Sequence[int], revision: int) -> Statement:
+        """Count some days."""
+        ...
+
+    def told(self, tenant: str, days: Sequence[int]) -> Statement:
+        """Rows `at` (a day), `family`, `dimension`, `value`, `events`, `micros`, `people`: what corrections tell of."""
+        ...
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """A row of `rollup_coverage`: times in Unix seconds, days as numbers since 1970; `dirty` by reach."""
+
+    definition: str
+    until: float
+    before: int
+    dirty: Dirty
+
+    def with_dirty(self, more: Dirty) -> Coverage:
+        """With further dirty days; what is dirty for all is so for orders, and what is for these, for customers."""
+        day, orders, customers = (one | other for one, other in zip(self.dirty, more, strict=True))
+        return replace(self, dirty=(day, day | orders, day | orders | customers))
+
+
+class RollupWatch:
+    """All tenants' rollups."""
+
+    def __init__(
+        self,
+        settings: WatcherSettings,
+        packs: Mapping[str, Pack],
+        statements: RollupPort,
+        warehouse: WarehousePort,
+        clock: Clock,
+        metrics: WorkerMetrics,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._settings, self._packs, self._sql = settings, packs, statements
+        self._warehouse, self._clock, self._metrics, self._stopping = warehouse, clock, metrics, stopping
+        self._rests: dict[tuple[str, int], float] = {}
+        self._revision = 0
+
+    def background(self) -> tuple[Background, ...]:
+        """The rounds; none where they are off."""
+        if not self._settings.rollups:
+            return ()
+        return (Background("rollups", self._settings.rollup_seconds, self.look),)
+
+    def look(self) -> None:
+        """One round for every tenant; a passing fault is logged and left for the next."""
+        try:
+            for tenant, pack in tenants(self._warehouse):
+                if pack in self._packs:
+                    self.round(tenant, self._packs[pack])
+        except Retryable as error:
+            self._metrics.retried("rollups")
+            log.warning("the rollups are put off: %s", error)
+        except Permanent as error:
+            self._metrics.retried("rollups_refused")
+            log.error("the rollups failed: %s", error)
+
+    def round(self, tenant: str, pack: Pack) -> frozenset[int]:
+        """Count what was touched, and say how far it goes; the days that are still to be counted.
+
+        Raises `Retryable` or `Permanent`.
+        """
+        now = self._now()
+        before, until = int((now - ROUND_DELAY_SECONDS) // DAY), min(now - SETTLE_SECONDS, self._unsettled(tenant))
+        epoch = f"{last_swap(self._warehouse)}.{last_rebuild(self._warehouse, tenant)}"
+        definition = f"{self._sql.definition(pack)}@{epoch}"
+        known = self._known(tenant)
+        fresh = known is None or known.definition != definition
+        if known is None or fresh:
+            days = frozenset(self._sizes(tenant, FIRST_DAY, before))
+            if not days:
+                return days
+            known = Coverage(definition, until, before, NONE).with_dirty((days, days, days))
+        else:
+            since, closed = known.until, frozenset(range(known.before, before))
+            known = replace(known, until=until, before=max(before, known.before))
+            known = known.with_dirty(self._touched(tenant, pack, since, known.before))
+            known = known.with_dirty((closed, closed, closed))
+        self._say(tenant, known)
+        if not is_being_filled(self._warehouse, tenant, now):
+            known = self._count(tenant, pack, known, told=not fresh)
+        return known.dirty[-1]
+
+    def _count(self, tenant: str, pack: Pack, known: Coverage, *, told: bool) -> Coverage:
+        """Count dirty days that do not rest."""
+        now = self._clock.monotonic()
+        due = sorted(day for day in known.dirty[-1] if self._rests.get((tenant, day), 0.0) <= now)
+        sizes = self._sizes(tenant, due[0], due[-1] + 1) if due else {}
+        for days in batches(due, sizes):
+            if self._stopping():
+                break
+            began = self._clock.monotonic()
+            before = self._told(tenant, days) if told else {}
+            self._count_days(tenant, pack, known, days)
+            if told:
+                self._tell(tenant, before, self._told(tenant, days))
+            day, orders, customers = (one - set(days) for one in known.dirty)
+            known = replace(known, dirty=(day, orders, customers))
+            self._say(tenant, known)
+            ended = self._clock.monotonic()
+            rest = min(REST * (ended - began), LONGEST_REST)
+            self._rests |= {(tenant, day): ended + rest for day in days}
+            log.info("counted %d days of %s in %.1f s", len(days), tenant, ended - began)
+        return known
+
+    def _count_days(self, tenant: str, pack: Pack, known: Coverage, days: Sequence[int]) -> None:
+        """Count what is dirty of some days."""
+        self._number(tenant, days)
+        revision = self._next_revision()
+        for family, reach in self._sql.families(pack).items():
+            some = [day for day in days if day in known.dirty[reach]]
+            if some:
+                self._warehouse.command(*self._sql.insert_days(family, tenant, pack, some, revision))
+
+    def _number(self, tenant: str, days: Sequence[int]) -> None:
+        """Give every user of these days a number. A number or a user twice: somebody else was at it; begin anew."""
+        sql = (
+            "SELECT max(number) AS last, count() AS n, uniqExact(number) AS numbers FROM user_numbers"
+            " WHERE tenant = {tenant:String}"
+        )
+        (row,) = self._warehouse.query(sql, {"tenant": tenant})
+        self._warehouse.command(*self._sql.insert_numbers(tenant, days, int(row["last"]) + 1))
+        (after,) = self._warehouse.query(sql, {"tenant": tenant})
+        if int(after["n"]) != int(after["numbers"]):
+            self.forget(tenant)
+            raise Retryable(f"users of {tenant} were numbered twice, by two watchers; the rollups begin anew")
+
+    def forget(self, tenant: str) -> None:
+        """Have everything of a tenant counted anew; until then readers use the events. Raises `Retryable`."""
+        for table in ("rollup_coverage", "daily_rollups", "user_numbers"):
+            self._warehouse.command(f"DELETE FROM {table} WHERE tenant = {{tenant:String}}", {"tenant": tenant})
+
+    def _touched(self, tenant: str, pack: Pack, since: float, before: int) -> Dirty:
+        found = self._warehouse.query(*self._sql.touched(tenant, pack, since, before))
+        days = _days(found)
+        if not any(int(row["ordered"]) for row in found):
+            return days, days, days
+        reached = self._warehouse.query(*self._sql.related(tenant, pack, since, before))
+        return days, _days(row for row in reached if int(row["ordered"])), _days(reached)
+
+    def _unsettled(self, tenant: str) -> float:
+        """Since when (Unix seconds) events are being taken out that may be there still; infinity where none is."""
+        sql = (
+            "SELECT toFloat64(min(found_at)) AS at, count() AS n FROM conflicts FINAL"
+            " WHERE tenant = {tenant:String} AND moved AND NOT settled"
+        )
+        (row,) = self._warehouse.query(sql, {"tenant": tenant})
+        return float(row["at"]) if int(row["n"]) else math.inf
+
+    def _sizes(self, tenant: str, first: int, before: int) -> dict[int, int]:
+        """Events of each day that has any."""
+        sql = (
+            "SELECT toInt32(toDate32(timestamp)) AS day, count() AS n FROM events WHERE tenant = {tenant:String}"
+            " AND toInt32(toDate32(timestamp)) >= {first:Int32} AND toInt32(toDate32(timestamp)) < {before:Int32}"
+            " GROUP BY day"
+        )
+        rows = self._warehouse.query(sql, {"tenant": tenant, "first": first, "before": before})
+        return {int(row["day"]): int(row["n"]) for row in rows}
+
+    def _told(self, tenant: str, days: Sequence[int]) -> dict[Place, Counts]:
+        return {
+            (int(row["at"]), row["family"], row["dimension"], row["value"]): Counts(
+                int(row["events"]), int(row["micros"]), int(row["people"])
+            )
+            for row in self._warehouse.query(*self._sql.told(tenant, days))
+        }
+
+    def _tell(self, tenant: str, before: Mapping[Place, Counts], after: Mapping[Place, Counts]) -> None:
+        """Write down what moved on days that had been counted before."""
+        counted = {day for day, *_ in before}
+        rows = corrections(tenant, self._now(), before, {k: v for k, v in after.items() if k[0] in counted})
+        self._warehouse.insert_lines("corrections", b"".join(rows))
+
+    def _known(self, tenant: str) -> Coverage | None:
+        days = ", ".join(f"arrayMap(d -> toInt32(d), {name}) AS days_{reach}" for reach, name in enumerate(DIRTY))
+        rows = self._warehouse.query(
+            f"SELECT definition, toFloat64(until) AS at, toInt32(before) AS first_open, {days}, revision"
+            " FROM rollup_coverage FINAL WHERE tenant = {tenant:String}",
+            {"tenant": tenant},
+        )
+        if not rows:
+            return None
+        (row,) = rows
+        self._revision = max(self._revision, int(row["revision"]))
+        day, orders, customers = (frozenset(map(int, row[f"days_{reach}"])) for reach in range(len(DIRTY)))
+        return Coverage(row["definition"], float(row["at"]), int(row["first_open"]), (day, orders, customers))
+
+    def _say(self, tenant: str, known: Coverage) -> None:
+        row = {
+            "tenant": tenant,
+            "definition": known.definition,
+            "until": round(known.until, 3),
+            "before": _date(known.before),
+            "revision": self._next_revision(),
+            **{name: [_date(day) for day in sorted(days)] for name, days in zip(DIRTY, known.dirty, strict=True)},
+        }
+        self._warehouse.insert_lines("rollup_coverage", orjson.dumps(row) + b"\n")
+
+    def _next_revision(self) -> int:
+        self._revision = max(self._revision + 1, int(self._now() * 1000))
+        return self._revision
+
+    def _now(self) -> float:
+        """The warehouse's clock, by which rows have their time."""
+        return float(self._warehouse.query("SELECT toFloat64(now64(3, 'UTC')) AS now")[0]["now"])
+
+
+def batches(days: Sequence[int], sizes: Mapping[int, int]) -> Iterable[list[int]]:
+    """Days in groups of at most `BATCH_EVENTS` events, or of one day."""
+    some: list[int] = []
+    size = 0
+    for day in days:
+        if some and size + sizes.get(day, 0) > BATCH_EVENTS:
+            yield some
+            some, size = [], 0
+        some.append(day)
+        size += sizes.get(day, 0)
+    if some:
+        yield some
+
+
+def corrections(
+    tenant: str, found_at: float, before: Mapping[Place, Counts], after: Mapping[Place, Counts]
+) -> Iterable[bytes]:
+    """Lines of `corrections`: each place whose counts are other than before."""
+    nothing = Counts(0, 0, 0)
+    for place in sorted({*before, *after}):
+        was, now = before.get(place, nothing), after.get(place, nothing)
+        if was == now:
+            continue
+        day, family, dimension, value = place
+        row = {
+            "tenant": tenant,
+            "found_at": round(found_at, 3),
+            "day": _date(day),
+            "family": family,
+            "dimension": dimension,
+            "value": value,
+        }
+        for name, one, other in zip(Counts._fields, was, now, strict=True):
+            row |= {f"{name}_before": str(one), f"{name}_after": str(other)}
+        yield orjson.dumps(row) + b"\n"
+
+
+def _days(rows: Iterable[Mapping[str, Any]]) -> frozenset[int]:
+    return frozenset(int(row["day"]) for row in rows)
+
+
+def _date(day: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
