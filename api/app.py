@@ -60,7 +60,19 @@ def create_app(
     metrics = MeasuredMetrics(measured, ledger, expected, limits, clock, coverage, settings.prices)
     segments = SegmentReader(measured, ledger, shipped_patterns(), shipped_clusters())
     ctx = Context(
-        settings, measured, keys, publish, packs, clock, dictionary, ledger, metrics, funnels, segments, dead_letters
+        settings,
+        measured,
+        keys,
+        publish,
+        packs,
+        clock,
+        dictionary,
+        ledger,
+        metrics,
+        funnels,
+        segments,
+        coverage,
+        dead_letters,
     )
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers, _spending(reader))

@@ -115,7 +115,8 @@ async def budget_cells(
 ) -> dict[tuple[str | None, int | None], int]:
     """Budgets at the end of the range and of every point, by campaign and in total; as `Cells` of `api.measures`."""
     entries = await read_entries(reader, asked, pack)
-    only = asked.filters.get(Dimension.CAMPAIGN)
+    named = asked.filters.get(Dimension.CAMPAIGN)
+    only = None if named is None else str(named)
     split = asked.group_by is not None
     cells: dict[tuple[str | None, int | None], int] = {}
     budgets, position = Budgets(), 0

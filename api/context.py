@@ -13,6 +13,7 @@ from api.ledger import LedgerReader
 from api.metrics import MetricReader
 from api.problems import Problem
 from api.reader import Reader
+from api.rollups.coverage import CoverageReader
 from api.segments import SegmentReader
 from api.settings import ApiSettings
 from schemas.clock import Clock
@@ -71,6 +72,7 @@ class Context:
     metrics: MetricReader
     funnels: Funnels
     segments: SegmentReader
+    coverage: CoverageReader
     dead_letters: DeadLetterDesk | None = None
 
     def now_ms(self) -> int:

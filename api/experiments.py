@@ -15,7 +15,7 @@ from api.lift import ESTIMATES, Arm, Experiment
 from api.measures import MEASURES, read_cells
 from api.reader import Reader
 from api.selections import Question, of_role
-from api.slices import Binder, Slice, bucket_sql, following_sql
+from api.slices import Binder, Filter, Slice, bucket_sql, following_sql
 from api.sources import order_rows
 from schemas.metrics import Dimension, Metric
 from schemas.taxonomy.pack import Pack
@@ -81,7 +81,7 @@ async def _read(reader: Reader, asked: Slice, pack: Pack) -> dict[int | None, Fo
     return found
 
 
-def _campaign_only(asked: Slice) -> dict[Dimension, str]:
+def _campaign_only(asked: Slice) -> dict[Dimension, Filter]:
     return {name: value for name, value in asked.filters.items() if name is Dimension.CAMPAIGN}
 
 

@@ -18,7 +18,7 @@ async def check_filters(reader: Reader, pack: Pack, asked: Slice) -> None:
     """Raise a 422 problem for a value that neither the pack names nor any event of the tenant has."""
     for dimension in NAMED:
         value = asked.filters.get(dimension)
-        if value is None:
+        if not isinstance(value, str):
             continue
         known = sorted(pack.events) if dimension is Dimension.EVENT_TYPE else column_values(pack, dimension.value)
         if value not in known and not await _occurs(reader, asked.tenant, dimension, value):

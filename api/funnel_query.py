@@ -18,6 +18,7 @@ from api.funnel_sql import FunnelQuestion
 from api.funnels import Named
 from api.problems import invalid
 from api.query import Name, SpecRangeQuery
+from api.slices import Filter
 from schemas.funnels import MOST_STEPS, MOST_WINDOW, Funnel, refs_of, steps_known
 from schemas.metrics import Dimension
 from schemas.taxonomy.pack import EventRef, Pack
@@ -118,7 +119,7 @@ class FunnelQuery(SpecRangeQuery):
             window, steps = other.asked.window_ms, other.asked.steps
             return _checked(replace(other, asked=replace(asked, steps=steps, window_ms=window)))
         dimension = Dimension(given[0].removeprefix("compare_"))
-        filters: Mapping[Dimension, str] = {**asked.filters, dimension: getattr(self, given[0])}
+        filters: Mapping[Dimension, Filter] = {**asked.filters, dimension: getattr(self, given[0])}
         return _checked(replace(named, asked=replace(asked, filters=filters)), "compare_")
 
 

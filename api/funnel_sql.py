@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from api.slices import Binder
+from api.slices import Binder, Filter, filter_columns, filter_where
 from api.sources import events_where, order_rows
 from schemas.metrics import Dimension
 from schemas.taxonomy.pack import EventRef, Pack
@@ -36,7 +36,7 @@ class FunnelQuestion:
     end_ms: int
     window_ms: int
     known_ms: int
-    filters: Mapping[Dimension, str] = field(default_factory=dict)
+    filters: Mapping[Dimension, Filter] = field(default_factory=dict)
     split: Dimension | None = None
     limit: int = 20
 
@@ -171,7 +171,7 @@ def _shared(asked: FunnelQuestion, refs: Sequence[EventRef]) -> bool:
 
 def _part(bind: Binder, asked: FunnelQuestion, source: str, where: Sequence[str]) -> str:
     entry = [f"timestamp < {bind.time(asked.end_ms)}"]
-    entry += [f"{dimension.value} = {bind(value)}" for dimension, value in asked.filters.items()]
+    entry += [filter_where(bind, dimension, value) for dimension, value in asked.filters.items()]
     bits = [[matching(bind, step), *([] if at else entry)] for at, step in enumerate(asked.steps)]
     fits = " + ".join(f"if({' AND '.join(conditions)}, {1 << at}, 0)" for at, conditions in enumerate(bits))
     bound = f"event_type IN {bind(sorted(_campaign_types(asked)), 'Array(String)')}"
@@ -186,8 +186,8 @@ def _part(bind: Binder, asked: FunnelQuestion, source: str, where: Sequence[str]
 
 
 def _columns(asked: FunnelQuestion) -> list[str]:
-    dimensions = {*asked.filters, *([asked.split] if asked.split else [])}
-    return ["user_id", "event_type", "subtype", *sorted(dimension.value for dimension in dimensions)]
+    split = [asked.split.value] if asked.split else []
+    return ["event_type", "subtype", *sorted({"user_id", *filter_columns(asked.filters), *split})]
 
 
 def _campaign_types(asked: FunnelQuestion) -> set[str]:

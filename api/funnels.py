@@ -64,7 +64,7 @@ async def _shown(reader: Reader, named: Named) -> dict[str, Any]:
         "end": iso(asked.end_ms),
         "window_hours": float(Fraction(asked.window_ms, _HOUR_MS)),
         "settled": asked.end_ms + asked.window_ms <= asked.known_ms,
-        "filters": {dimension.value: value for dimension, value in asked.filters.items()},
+        "filters": {dimension.value: str(value) for dimension, value in asked.filters.items()},
         **_counted(whole[0] if whole else None, named.steps),
     }
     if asked.split:

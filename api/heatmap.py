@@ -16,7 +16,7 @@ from typing import Any, Final
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.reader import Reader
 from api.selections import Question, Select, of_role, orders
-from api.slices import Binder, Slice
+from api.slices import Binder, Filter, Slice
 from api.times import iso
 from api.weeks import DAYS, HOUR, exposure
 from schemas.heatmap import Heatmap
@@ -181,7 +181,7 @@ async def answer(
     asked: Slice,
     zone: str,
     pack: Pack,
-    compare_segment: str | None,
+    compare_segment: Filter | None,
 ) -> dict[str, Any]:
     """The answer of the endpoint. Raises what the reader raises."""
     other = replace(asked, filters={**asked.filters, Dimension.SEGMENT: compare_segment}) if compare_segment else None
@@ -196,7 +196,7 @@ async def answer(
         "timezone": zone,
         **week.shown(),
         "insights": insights(week, zone),
-        "comparison": {"segment": compare_segment, **second.shown(), **overlap(week, second)} if second else None,
+        "comparison": {"segment": str(compare_segment), **second.shown(), **overlap(week, second)} if second else None,
         "declared": declared.model_dump(),
         "start": iso(asked.start_ms),
         "end": iso(asked.end_ms),

@@ -14,7 +14,8 @@ from typing import Final
 
 from api.measures import MEASURES, read_cells
 from api.reader import Reader
-from api.slices import Binder, Slice
+from api.rollups.coverage import Coverage
+from api.slices import BEGINNING, Binder, Interval, Slice
 from api.sources import events_where, order_rows, range_where, signup_rows
 from schemas.taxonomy.pack import Pack
 from schemas.wire import MICROS
@@ -134,15 +135,52 @@ READS: Final = (
 _LTV: Final = ("first_year_revenue", "signed_up_users")
 
 
-async def read_facts(reader: Reader, asked: Slice, pack: Pack) -> Facts:
-    """The facts of a period that the pack knows. Raises what the reader raises."""
-    reads = [_read(reader, read, asked, pack) for read in READS if read.known_to(pack)]
+_COUNTED: Final[Mapping[str, str]] = {name: name for name in ("sessions", "session_users", "signups", "spend")}
+"""Facts that are measures of the period, which rollups hold."""
+
+
+async def read_facts(reader: Reader, asked: Slice, pack: Pack, covered: Coverage | None = None) -> Facts:
+    """The facts of a period that the pack knows. `covered`: rollups to use. Raises what the reader raises."""
+    reads = [_facts_of(reader, read, asked, pack, covered) for read in READS if read.known_to(pack)]
     if all(MEASURES[name].known_to(pack) for name in _LTV):
         reads.append(_ltv(reader, asked, pack))
     facts: Facts = {}
     for found in await asyncio.gather(*reads):
         facts.update(found)
     return derive(facts, asked)
+
+
+async def _facts_of(reader: Reader, read: Read, asked: Slice, pack: Pack, covered: Coverage | None) -> Facts:
+    if covered is not None and read.select is _activity:
+        return await _active(reader, asked, pack, covered)
+    if covered is not None and _COUNTED.keys() >= {*read.facts}:
+        measures = [MEASURES[_COUNTED[name]] for name in read.facts]
+        found = await read_cells(reader, measures, asked, pack, 1, covered)
+        return {
+            name: Fraction(cells.get((None, None), 0), MICROS if measure.money else 1)
+            for name, measure, cells in zip(read.facts, measures, found, strict=True)
+        }
+    return await _read(reader, read, asked, pack)
+
+
+async def _active(reader: Reader, asked: Slice, pack: Pack, covered: Coverage) -> Facts:
+    """`_activity` out of rollups."""
+    days = whole_days(asked.start_ms, asked.end_ms)
+    each_day = replace(asked, start_ms=days.start * DAY, end_ms=days.stop * DAY, interval=Interval.DAY)
+    spans = (BEGINNING, asked.start_ms, asked.end_ms - MONTH_DAYS * DAY)
+    questions = [replace(asked, start_ms=start) for start in spans] + ([each_day] if days else [])
+    measures, most = [MEASURES["active_users"]], len(days) + 1
+    found = await asyncio.gather(*(read_cells(reader, measures, one, pack, most, covered) for one in questions))
+    ever, now, month, *daily = (cells for (cells,) in found)
+    by_day = {point: n for (_, point), n in daily[0].items() if point is not None} if daily else {}
+    numbers = {
+        "users_ever": ever.get((None, None), 0),
+        "active_users": now.get((None, None), 0),
+        "monthly_users": month.get((None, None), 0),
+        "daily_users": sum(by_day.values()),
+        "last_day_users": by_day.get((days.stop - 1) * DAY, 0),
+    }
+    return {name: Fraction(n) for name, n in numbers.items()}
 
 
 async def _read(reader: Reader, read: Read, asked: Slice, pack: Pack) -> Facts:

@@ -13,6 +13,7 @@ from typing import Any
 from api.kpi_facts import FACTS, Facts, read_facts
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.reader import Reader
+from api.rollups.coverage import Coverage
 from api.slices import Slice
 from api.times import iso
 from schemas.errors import ConfigError
@@ -99,13 +100,19 @@ def _year_before(ms: int) -> int:
 
 
 async def answer(
-    reader: Reader, ledger: LedgerReader, declared: Kpis, asked: Slice, pack: Pack, compare: Compare | None
+    reader: Reader,
+    ledger: LedgerReader,
+    declared: Kpis,
+    asked: Slice,
+    pack: Pack,
+    compare: Compare | None,
+    covered: Coverage | None = None,
 ) -> dict[str, Any]:
-    """The answer of the endpoint, as plain data. Raises what the reader raises."""
+    """The answer of the endpoint, as plain data. `covered`: rollups to use. Raises what the reader raises."""
     other = other_period(asked, compare) if compare else None
     facts, then, completeness, as_of = await asyncio.gather(
-        read_facts(reader, asked, pack),
-        _facts(reader, other, pack),
+        read_facts(reader, asked, pack, covered),
+        _facts(reader, other, pack, covered),
         ledger.completeness(asked.tenant, asked.start_ms, asked.end_ms),
         ledger.as_of(asked.tenant),
     )
@@ -127,8 +134,8 @@ async def answer(
     }
 
 
-async def _facts(reader: Reader, asked: Slice | None, pack: Pack) -> Facts:
-    return await read_facts(reader, asked, pack) if asked else {}
+async def _facts(reader: Reader, asked: Slice | None, pack: Pack, covered: Coverage | None) -> Facts:
+    return await read_facts(reader, asked, pack, covered) if asked else {}
 
 
 def _period(asked: Slice) -> dict[str, str | None]:

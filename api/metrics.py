@@ -85,6 +85,14 @@ def known_to(metric: Metric, pack: Pack) -> bool:
     )
 
 
+def by_people(metric: Metric) -> bool:
+    """Whether everything that the metric counts is about a user, so that users can be chosen."""
+    if metric.kind is not Kind.QUOTIENT:
+        return True
+    names = (metric.measures.numerator, metric.measures.denominator)
+    return not any(MEASURES[name].by_range for name in names if name)
+
+
 def _by_campaign(metric: Metric, asked: Slice) -> bool:
     """Whether groups are counted as campaigns are, where a metric has measures of its own for these."""
     splits = metric.by_campaign is not None and asked.group_by in _CAMPAIGN_SPLITS

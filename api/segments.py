@@ -111,6 +111,11 @@ class SegmentReader:
         why = {} if missing is None else {"reason": missing}
         return Segment(name, name, "pattern", Criteria({"segment": Values(any_of=[name])}), plain, about | why)
 
+    def users(self, bind: Binder, wanted: Wanted, criteria: Criteria) -> str:
+        """The SELECT of the `user_id` of those who meet criteria."""
+        rows = people(bind, replace(wanted, parts=criteria.parts()), self.clusters)
+        return f"SELECT user_id FROM {rows} WHERE {criteria.condition(bind, wanted.end_ms)}"
+
     def _of(self, bind: Binder, wanted: Wanted, segment: Segment) -> tuple[str, str]:
         """The condition of a segment's members, and the rows to put it to."""
         condition = segment.criteria.condition(bind, wanted.end_ms)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from api.margins import margin_rows
-from api.slices import Binder, Slice
+from api.slices import Binder, Slice, filter_columns
 from api.sources import (
     campaign_newcomer_rows,
     events_where,
@@ -46,7 +46,7 @@ class Question:
         """The columns that a derived row must have."""
         asked = self.asked
         split = [asked.group_by.value] if asked.group_by else []
-        return sorted({*self.columns, *(dimension.value for dimension in asked.filters), *split})
+        return sorted({*self.columns, *filter_columns(asked.filters), *split})
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,12 @@ def orders(role: str, *, by_campaign: bool) -> Select:
         return Rows(rows, range_where(bind, q.asked))
 
     return select
+
+
+def first_signups(bind: Binder, q: Question) -> Rows:
+    """Users whose first sign-up lies in the range."""
+    rows = signup_rows(bind, q.asked.tenant, q.pack.roles["signup"], q.carried, q.asked.end_ms)
+    return Rows(rows, range_where(bind, q.asked))
 
 
 def newcomers(bind: Binder, q: Question) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,8 +38,23 @@ _WIDTHS: Final[Mapping[Interval, int]] = {
 
 
 @dataclass(frozen=True)
+class Members:
+    """A filter by who somebody is: users of a custom segment. `users`: gives the SELECT of their `user_id`."""
+
+    id: str
+    users: Callable[[Binder], str]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+Filter = str | Members
+"""What a dimension is filtered by: a value of its column, or the members of a segment."""
+
+
+@dataclass(frozen=True)
 class Slice:
-    """One question. The range holds `start_ms` and not `end_ms`; a filter is equality on a dimension.
+    """One question. The range holds `start_ms` and not `end_ms`; a filter is equality on a dimension, or membership.
 
     `known_ms`: the moment it is asked at. Cohorts are chosen by the range and followed beyond its end, up to there.
     `pieces`: the parts of the range that are to be read, where the rest is known already; None for all of it.
@@ -48,7 +63,7 @@ class Slice:
     tenant: str
     start_ms: int
     end_ms: int
-    filters: Mapping[Dimension, str]
+    filters: Mapping[Dimension, Filter]
     group_by: Dimension | None = None
     interval: Interval | None = None
     known_ms: int | None = None
@@ -84,6 +99,18 @@ class Binder:
     def time(self, ms: int) -> str:
         """A place for a moment, comparable with the DateTime64 columns."""
         return f"fromUnixTimestamp64Milli({self(ms, 'Int64')}, 'UTC')"
+
+
+def filter_where(bind: Binder, dimension: Dimension, value: Filter, of: str = "") -> str:
+    """The condition of one filter; `of`: the alias of the rows. Dimensions are an enum, so the names are ours."""
+    if isinstance(value, Members):
+        return f"{of}user_id IN ({value.users(bind)})"
+    return f"{of}{dimension.value} = {bind(value)}"
+
+
+def filter_columns(filters: Mapping[Dimension, Filter]) -> Iterable[str]:
+    """The columns that filters look at."""
+    return ("user_id" if isinstance(value, Members) else dimension.value for dimension, value in filters.items())
 
 
 def floor(interval: Interval, ms: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from api.slices import Binder, Slice
+from api.slices import Binder, Slice, filter_where
 from schemas.taxonomy.pack import EventRef
 
 _ORDER_KEY: Final = "order_id, if(order_id = '', event_id, '')"
@@ -51,8 +51,8 @@ def span_where(bind: Binder, asked: Slice, start_ms: int | None) -> list[str]:
 
 
 def filters_where(bind: Binder, asked: Slice) -> list[str]:
-    """The filters of a slice. Dimensions are an enum, so the column names are ours; the values are bound."""
-    return [f"{dimension.value} = {bind(value)}" for dimension, value in asked.filters.items()]
+    """The filters of a slice."""
+    return [filter_where(bind, dimension, value) for dimension, value in asked.filters.items()]
 
 
 def order_rows(

@@ -16,7 +16,7 @@ from typing import Any, Final
 from api.attribution.asked import DAY_MS, Asked, By
 from api.attribution.models import UNITS, Path
 from api.reader import Reader, Row
-from api.slices import Binder
+from api.slices import Binder, filter_where
 from api.sources import events_where, order_rows
 
 CONVERSIONS, REVENUE, NEWCOMERS = range(3)
@@ -122,20 +122,20 @@ def _journeys(bind: Binder, asked: Asked) -> str:
         "toInt128(o.newcomer) AS newcomer, toUnixTimestamp64Milli(o.timestamp) AS ms, "
         f"arrayFilter(one -> one.1 <= ms AND one.1 >= ms - {lookback}, p.touches) AS touched "
         f"FROM {orders} AS o LEFT JOIN {people} AS p ON o.user_id = p.user_id "
-        f"WHERE {_segment(bind, asked, 'o.segment')}"
+        f"WHERE {_segment(bind, asked, 'o.')}"
     )
     idle = (
         "SELECT fromUnixTimestamp64Milli(toInt64(0), 'UTC') AS at, toInt128(0) AS ordered, toInt128(0) AS paid, "
         "toInt128(0) AS newcomer, touches[-1].1 AS ms, "
         f"arrayFilter(one -> one.1 >= ms - {lookback}, touches) AS touched "
         f"FROM {people} WHERE user_id NOT IN (SELECT user_id FROM {orders}) AND ms >= {start} "
-        f"AND {_segment(bind, asked, 'segment')}"
+        f"AND {_segment(bind, asked, '')}"
     )
     return f"(SELECT at, ordered, paid, newcomer, touched FROM ({ordered} UNION ALL {idle}))"
 
 
-def _segment(bind: Binder, asked: Asked, column: str) -> str:
-    wanted = [f"{column} = {bind(value)}" for value in asked.slice.filters.values()]
+def _segment(bind: Binder, asked: Asked, of: str) -> str:
+    wanted = [filter_where(bind, dimension, value, of) for dimension, value in asked.slice.filters.items()]
     return " AND ".join(wanted) or "1"
 
 

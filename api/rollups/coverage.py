@@ -1,7 +1,7 @@
 """Which days the rollups of a tenant hold as they are now: those that were counted and that nothing has touched since.
 
-A day is touched by an event of it that was stored later, and, because an order counts once at its first event and a
-customer is new once, by such an event of another day about the same order or user.
+A day is touched by an event of it that was stored later, and, because an order counts once at its first event and
+somebody is new once, by such an event of another day about the same order or user.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def touched(bind: Binder, tenant: str, pack: Pack, since_ms: int, before: int) -
 
     What touches a day is an event that was stored, or one that was taken out.
     """
-    orders = f"event_type IN {bind(_types(order_refs(pack)), 'Array(String)')}"
+    orders = f"event_type IN {bind(_types(reaching_refs(pack)), 'Array(String)')}"
     changes = _changes(bind, tenant, since_ms, before, "timestamp, event_type", "1")
     return f"SELECT toInt32(toDate32(timestamp)) AS day, max({orders}) AS ordered FROM {changes} GROUP BY day"
 
 
 def related(bind: Binder, tenant: str, pack: Pack, since_ms: int, before: int) -> str:
     """The SELECT of days before `before` that such changes reach, and whether with an order and not only a customer."""
-    where = events_where(bind, tenant, order_refs(pack))
+    where = events_where(bind, tenant, reaching_refs(pack))
     late = _changes(bind, tenant, since_ms, before, "order_id, user_id", where)
     same = f"order_id != '' AND order_id IN (SELECT order_id FROM {late})"
     users = f"SELECT user_id FROM {late} UNION ALL SELECT user_id FROM events WHERE {where} AND {same}"
@@ -88,9 +88,9 @@ def related(bind: Binder, tenant: str, pack: Pack, since_ms: int, before: int) -
     )
 
 
-def order_refs(pack: Pack) -> list[EventRef]:
-    """The events that make orders."""
-    return [*pack.roles.get("purchase", ()), *pack.roles.get("conversion", ())]
+def reaching_refs(pack: Pack) -> list[EventRef]:
+    """The events that make orders, customers and sign-ups."""
+    return [ref for role in ("purchase", "conversion", "signup") for ref in pack.roles.get(role, ())]
 
 
 def reaches(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from api.selections import BY_MESSAGE, NOT_HELD_OUT, Select, everything, newcomers, of_role, orders
+from api.selections import BY_MESSAGE, NOT_HELD_OUT, Select, everything, first_signups, newcomers, of_role, orders
 from schemas.metrics import Dimension
 from schemas.taxonomy.pack import Pack
 
@@ -20,7 +20,7 @@ _SENT: Final = (*_REACHED, Dimension.CHANNEL)
 
 
 class Reach(IntEnum):
-    """How far an event reaches: to its own day, to others of its orders, or to all orders of their users."""
+    """How far an event reaches: to its own day, to others of its order, or to all orders and sign-ups of its user."""
 
     DAY = 0
     ORDERS = 1
@@ -84,6 +84,8 @@ CONVERTED: Final = Family(
     users=True,
     reach=Reach.ORDERS,
 )
+SESSIONS: Final = Family("sessions", ("session_start",), of_role("session_start"), (), users=True)
+SIGNED_UP: Final = Family("signed_up", ("signup",), first_signups, (), users=True, reach=Reach.CUSTOMERS)
 NEWCOMERS: Final = Family("newcomers", ("purchase",), newcomers, (), users=True, reach=Reach.CUSTOMERS)
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -99,6 +101,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
         SPENT,
         PURCHASED,
         CONVERTED,
+        SESSIONS,
+        SIGNED_UP,
         NEWCOMERS,
     )
 }

@@ -10,7 +10,7 @@ from api.rollups.counted import NO_USERS, Days, days_where, numbered
 from api.rollups.coverage import Coverage
 from api.rollups.families import Family
 from api.selections import Question
-from api.slices import BEGINNING, Binder, Interval, Slice, bucket_sql, floor
+from api.slices import BEGINNING, Binder, Interval, Members, Slice, bucket_sql, floor
 from schemas.taxonomy.pack import Pack
 
 INTERVALS: Final = (None, Interval.DAY, Interval.WEEK, Interval.MONTH)
@@ -32,6 +32,8 @@ class Plan:
 def plan(family: Family | None, asked: Slice, covered: Coverage | None, *, to_date: bool) -> Plan | None:
     """How to answer from rollups; None where they cannot, or hold none of the range."""
     if family is None or covered is None or asked.interval not in INTERVALS or len(asked.filters) > 1:
+        return None
+    if any(isinstance(value, Members) for value in asked.filters.values()):
         return None
     used = {*asked.filters, *([asked.group_by] if asked.group_by else [])}
     if len(used) > 1 or not used <= set(family.dimensions):
@@ -61,7 +63,7 @@ def _counted(bind: Binder, made: Plan, users: bool) -> str:
     whole, group = "toUInt8(1)", "''"
     if asked.filters:
         ((dimension, value),) = asked.filters.items()
-        where += [f"dimension = {bind(dimension.value)}", f"value = {bind(value)}"]
+        where += [f"dimension = {bind(dimension.value)}", f"value = {bind(str(value))}"]
         whole, group = ("arrayJoin([toUInt8(1), toUInt8(0)])", "if(whole = 1, '', value)") if split else (whole, group)
     elif asked.group_by:
         where.append(f"dimension IN ('', {bind(asked.group_by.value)})")

@@ -11,9 +11,10 @@ from api.attribution.answer import attribution
 from api.attribution.asked import DAY_MS, Asked, By
 from api.attribution.models import MODELS
 from api.context import Ctx, Who
+from api.members import with_members
 from api.problems import invalid
 from api.query import Name, RangeQuery, choices
-from api.slices import Slice
+from api.slices import Filter, Slice
 from schemas.attribution import Span, shipped_attribution
 from schemas.metrics import Dimension
 
@@ -38,7 +39,8 @@ async def read(ctx: Ctx, who: Who, query: Annotated[AttributionQuery, Query()]) 
     """Orders of the range with the touches before them. Without `start`, the 30 days before `end`."""
     rules, now = shipped_attribution(), ctx.now_ms()
     start, end = query.range(now, _DEFAULT_RANGE_DAYS * DAY_MS, ctx.settings)
-    filters = {Dimension.SEGMENT: query.segment} if query.segment is not None else {}
+    given: dict[Dimension, Filter] = {Dimension.SEGMENT: query.segment} if query.segment is not None else {}
+    filters = await with_members(ctx, who, given, end)
     lookback = _days("lookback_days", query.lookback_days, rules.lookback_days)
     half_life = _days("half_life_days", query.half_life_days, rules.half_life_days)
     touch = query.touch or rules.default_touch

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.context import Ctx, Who
+from api.context import Caller, Context, Ctx, Who
 from api.funnel_query import FunnelQuery
-from api.funnels import answer
+from api.funnels import Named, answer
+from api.members import with_members
 from api.query import Empty
 from schemas.funnels import steps_known
 
@@ -29,4 +31,13 @@ async def funnels(ctx: Ctx, who: Who, query: Annotated[Empty, Query()]) -> dict[
 @router.get("/funnel", summary="Who comes how far through a line of steps")
 async def funnel(ctx: Ctx, who: Who, query: Annotated[FunnelQuery, Query()]) -> dict[str, Any]:
     """Each user once, on the way that goes furthest. Without `start` the 30 days before `end` are read."""
-    return await answer(ctx.reader, ctx.ledger, *query.asked(ctx, who))
+    named, beside = query.asked(ctx, who)
+    return await answer(
+        ctx.reader, ctx.ledger, await _resolved(ctx, who, named), await _resolved(ctx, who, beside) if beside else None
+    )
+
+
+async def _resolved(ctx: Context, who: Caller, named: Named) -> Named:
+    """With the members of a custom segment where one is named."""
+    filters = await with_members(ctx, who, named.asked.filters, named.asked.end_ms)
+    return replace(named, asked=replace(named.asked, filters=filters))

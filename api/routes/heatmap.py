@@ -9,9 +9,10 @@ from pydantic import Field
 
 from api.context import Ctx, Who
 from api.heatmap import SOURCES, HeatMetric, answer
+from api.members import members_of, with_members
 from api.problems import invalid
 from api.query import Name, RangeQuery
-from api.slices import Slice
+from api.slices import Filter, Slice
 from api.weeks import similar, zones
 from schemas.heatmap import shipped_heatmap
 from schemas.metrics import Dimension
@@ -41,8 +42,9 @@ async def heatmap(ctx: Ctx, who: Who, query: Annotated[HeatmapQuery, Query()]) -
         raise invalid("metric", "is not in the taxonomy pack of this key", known)
     start, end = query.range(ctx.now_ms(), _FOUR_WEEKS, ctx.settings)
     given = {Dimension.SEGMENT: query.segment, Dimension.CAMPAIGN: query.campaign_id}
-    filters = {dimension: value for dimension, value in given.items() if value is not None}
-    asked = Slice(who.tenant, start, end, filters)
-    return await answer(
-        ctx.reader, ctx.ledger, shipped_heatmap(), query.metric, asked, query.timezone, who.pack, query.compare_segment
-    )
+    filters: dict[Dimension, Filter] = {dimension: value for dimension, value in given.items() if value is not None}
+    asked = Slice(who.tenant, start, end, await with_members(ctx, who, filters, end))
+    other: Filter | None = query.compare_segment
+    if query.compare_segment is not None:
+        other = await members_of(ctx, who, query.compare_segment, end) or query.compare_segment
+    return await answer(ctx.reader, ctx.ledger, shipped_heatmap(), query.metric, asked, query.timezone, who.pack, other)

@@ -43,4 +43,5 @@ async def kpis(ctx: Ctx, who: Who, query: Annotated[KpiQuery, Query()]) -> dict[
     asked = query.told_once()
     start, end = asked.range(ctx.now_ms(), _MONTH, ctx.settings)
     whole = Slice(who.tenant, start, end, {}, known_ms=ctx.now_ms())
-    return await answer(ctx.reader, ctx.ledger, shipped_kpis(), whole, who.pack, asked.compare)
+    covered = await ctx.coverage.of(who.tenant, who.pack)
+    return await answer(ctx.reader, ctx.ledger, shipped_kpis(), whole, who.pack, asked.compare, covered)

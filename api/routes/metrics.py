@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
 from api.context import Caller, Context, Ctx, Who
 from api.filters import check_filters
-from api.metrics import known_to
+from api.members import with_members
+from api.metrics import by_people, known_to
 from api.problems import invalid, not_found
 from api.query import Empty, MetricQuery, MetricsQuery
+from api.slices import Slice
 from schemas.metrics import Metric
+from schemas.taxonomy.pack import column_values
 
 router = APIRouter(tags=["metrics"])
 alias = APIRouter(tags=["metrics"])
@@ -40,7 +44,7 @@ async def several(ctx: Ctx, who: Who, query: Annotated[MetricsQuery, Query()]) -
         if metric_id not in known:
             raise invalid("metrics", f"{metric_id[:60]!r} is not known", sorted(known))
     now = ctx.now_ms()
-    asked = [(known[one], query.slice(known[one], who.tenant, now, ctx.settings)) for one in query.ids]
+    asked = [(known[one], await _slice(ctx, who, known[one], query, now)) for one in query.ids]
     await check_filters(ctx.reader, who.pack, asked[0][1])
     found = (ctx.metrics.answer(one, about, who.pack, query.limit, against=query.compare) for one, about in asked)
     return {"metrics": await asyncio.gather(*found)}
@@ -64,9 +68,19 @@ async def _answer(ctx: Context, who: Caller, metric_id: str, query: MetricQuery)
     found = ctx.dictionary.find(metric_id)
     if found is None or not known_to(found, who.pack):
         raise not_found("metric", metric_id, [one.id for one in available(ctx, who)])
-    asked = query.slice(found, who.tenant, ctx.now_ms(), ctx.settings)
+    asked = await _slice(ctx, who, found, query, ctx.now_ms())
     await check_filters(ctx.reader, who.pack, asked)
     return await ctx.metrics.answer(found, asked, who.pack, query.limit, against=query.compare)
+
+
+async def _slice(ctx: Context, who: Caller, metric: Metric, query: MetricQuery, now_ms: int) -> Slice:
+    """What is asked, with the members of a custom segment where one is named."""
+    asked = query.slice(metric, who.tenant, now_ms, ctx.settings)
+    filters = await with_members(ctx, who, asked.filters, asked.end_ms)
+    if filters != asked.filters and not by_people(metric):
+        message = f"{metric.id} shares out what no user has; it is known by the behaviour patterns only"
+        raise invalid("segment", message, list(column_values(who.pack, "segment")))
+    return replace(asked, filters=filters)
 
 
 def _entry(metric: Metric) -> dict[str, Any]:

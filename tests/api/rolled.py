@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.expected import ExpectedReader
+from api.kpi_facts import read_facts
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader, Params, Row
@@ -126,6 +127,14 @@ class Site:
         self.spy.asked.clear()
         other = await self.metrics(self.coverage()).answer(metric, asked, self.pack, limit=1000)
         assert other == one, (metric.id, asked)
+        return sum("daily_rollups" in sql for sql in self.spy.asked)
+
+    async def check_kpis(self, span: tuple[int, int]) -> int:
+        """The same of what KPIs are made of."""
+        asked, covered = self.asked(span), await self.covered()
+        one = await read_facts(self.spy, asked, self.pack)
+        self.spy.asked.clear()
+        assert await read_facts(self.spy, asked, self.pack, covered) == one, span
         return sum("daily_rollups" in sql for sql in self.spy.asked)
 
     def asked(self, span: tuple[int, int], **more: Any) -> Slice:

@@ -72,6 +72,13 @@ async def test_rollups_answer_as_events_do(counted: Site, metric: Metric) -> Non
     assert used or metric.id == "repeat_purchase_rate", "a repeat cannot be put together from days"
 
 
+@pytest.mark.parametrize("span", RANGES)
+async def test_kpis_are_made_of_the_same_facts(counted: Site, span: str) -> None:
+    assert await counted.check_kpis(RANGES[span]) >= 6
+    within_a_day = (MIDNIGHT - 7_000_000, MIDNIGHT - 1_000_000)
+    await counted.check_kpis(within_a_day)
+
+
 async def test_every_rolled_dimension_of_the_dictionary_is_rolled_up() -> None:
     """A metric that can be split by a dimension finds it in its rollups."""
     for metric in shipped_dictionary().metrics:
@@ -239,9 +246,11 @@ async def test_rounds_that_break_off_change_nothing(site: Site, seed: int) -> No
             with suppress(Retryable):
                 site.round(rng.choice((15.0, 61.0, 300.0)))
         await _check_all(site, rng=rng)
+        await site.check_kpis(RANGES[rng.choice([*RANGES])])
     site.breaking.left = 1000
     assert not site.round()
     await _check_all(site, rng=rng)
+    assert await site.check_kpis(RANGES["cut days"])
 
 
 def test_days_are_counted_together_up_to_a_number_of_events() -> None:
