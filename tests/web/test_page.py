@@ -27,6 +27,18 @@ def test_cards_fill_and_the_console_stays_empty(window: Browser, mock: Mock) -> 
     assert window.console() == []
 
 
+def test_customers_are_shown(window: Browser, mock: Mock) -> None:
+    """KPIs beside the month before, a funnel, segments, retention and the hours of the week."""
+    window.open(mock("busy"))
+    window.wait("return document.querySelectorAll('#kpis dd strong').length === 12")
+    window.wait("return document.querySelectorAll('#funnel li').length === 5")
+    assert "25.7% of those before" in window.run("return document.querySelector('#funnel').textContent")
+    window.wait("return document.querySelectorAll('#segments tbody tr').length === 8")
+    window.wait("return document.querySelectorAll('#cohorts tbody tr').length === 6")
+    assert window.run("return document.querySelectorAll('#heatmap td').length") == 7 * 24
+    assert window.console() == []
+
+
 def test_key_leaves_the_address_and_stays_in_the_tab(window: Browser, mock: Mock) -> None:
     """The fragment is consumed; a reload needs no key; signing out forgets it."""
     window.open(mock("busy"))

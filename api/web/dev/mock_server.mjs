@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DICTIONARY, iso, metric, when } from "./mock_data.mjs";
+import { cohorts, funnel, heatmap, kpis, segments } from "./mock_insights.mjs";
 import { alerts, anomalies, churn, evaluations, NO_CHURN, pipeline, userChurn } from "./mock_events.mjs";
 
 const STATIC = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "static");
@@ -51,6 +52,11 @@ function read(path, query) {
     "/anomalies": () => ({ anomalies: empty ? [] : anomalies(moment), total: 4 }),
     "/churn-risk": () => (empty ? NO_CHURN : churn(moment)),
     "/evaluations": () => ({ models: empty ? [] : evaluations(moment) }),
+    "/kpis": () => kpis(),
+    "/funnel": () => funnel(empty),
+    "/cohorts": () => cohorts(empty),
+    "/segments": () => segments(empty),
+    "/heatmap": () => heatmap(empty),
   };
   return answers[path]?.();
 }

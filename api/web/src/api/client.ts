@@ -1,6 +1,7 @@
 /** Reads and actions over the API. Every failure is an ApiError that says what to do, never a bare exception. */
 
 import { limiter } from "./limit";
+import type { Cohorts, Funnel, Heatmap, Kpis, Segments } from "./insights";
 import type { Alert, Anomaly, ChurnRisk, Metric, MetricDefinition, ModelEvaluation, Pipeline, UserChurn } from "./types";
 
 export const BASE = "/api/v1/analytics";
@@ -35,6 +36,13 @@ export interface Api {
   churn(limit: number): Promise<ChurnRisk>;
   userChurn(userId: string): Promise<UserChurn>;
   evaluations(): Promise<readonly ModelEvaluation[]>;
+  /** Of the last 30 days, beside those before. */
+  kpis(): Promise<Kpis>;
+  /** The first that the taxonomy pack declares, of the last 30 days. */
+  funnel(): Promise<Funnel>;
+  cohorts(months: number): Promise<Cohorts>;
+  segments(): Promise<Segments>;
+  heatmap(timezone: string): Promise<Heatmap>;
   act(alertId: string, action: "acknowledge" | "resolve"): Promise<void>;
 }
 
@@ -52,6 +60,11 @@ export function api(key: string, fetcher: typeof fetch = (input, init) => fetch(
     churn: (limit) => get("/churn-risk", { limit }),
     userChurn: (userId) => get(`/users/${encodeURIComponent(userId)}/churn_risk`),
     evaluations: async () => (await get<{ models: ModelEvaluation[] }>("/evaluations")).models,
+    kpis: () => get("/kpis", { compare: "previous_period" }),
+    funnel: () => get("/funnel"),
+    cohorts: (months) => get("/cohorts", { months }),
+    segments: () => get("/segments"),
+    heatmap: (timezone) => get("/heatmap", { timezone }),
     act: async (alertId, action) => {
       await request(fetcher, key, "POST", `/alerts/${encodeURIComponent(alertId)}/${action}`);
     },

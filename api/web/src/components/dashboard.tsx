@@ -9,13 +9,18 @@ import { Alerts } from "./alerts";
 import { Anomalies } from "./anomalies";
 import { Campaigns } from "./campaigns";
 import { Churn } from "./churn";
+import { Cohorts } from "./cohorts";
 import { TroubleBanner } from "./connection";
 import { EventRate } from "./event_rate";
 import { Freshness } from "./freshness";
+import { Funnel } from "./funnel";
 import { Header } from "./header";
+import { Heatmap } from "./heatmap";
 import { KpiCard } from "./kpi_card";
+import { KpiTable } from "./kpis";
 import { Ledger } from "./ledger";
 import { ModelQuality } from "./model_quality";
+import { Segments } from "./segments";
 
 interface Props {
   readonly secret: string;
@@ -47,6 +52,11 @@ export function Dashboard({ secret, signedOut }: Props) {
         <Anomalies />
         <Campaigns />
         <Churn api={loader.api} />
+        <KpiTable />
+        <Funnel />
+        <Segments />
+        <Cohorts />
+        <Heatmap />
         <ModelQuality />
         <Freshness />
         <footer class="foot">

@@ -64,6 +64,11 @@ function jobs(read: Reader, stale: Set<string>): Job[] {
     { every: 60, run: read.churn },
     { every: 60, ranged: true, run: read.campaigns },
     { every: 300, run: read.evaluations },
+    { every: 120, run: read.kpis },
+    { every: 120, run: read.funnel },
+    { every: 120, run: read.segments },
+    { every: 300, run: read.heatmap },
+    { every: 300, run: read.cohorts },
     { every: 300, ranged: true, run: read.previous },
     { every: 3, run: refresh },
   ];

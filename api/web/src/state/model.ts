@@ -2,6 +2,7 @@
 
 import type { Phase } from "../api/live";
 import type { Alert, Anomaly, ChurnRisk, Metric, MetricDefinition, ModelEvaluation, Pipeline, ServiceStatus } from "../api/types";
+import type { Cohorts, Funnel, Heatmap, Kpis, Segments } from "../api/insights";
 import { rangeInfo, type Range } from "../format/time";
 import { coversRange, type Row } from "./metrics";
 import { trail, type Rates } from "./rates";
@@ -42,9 +43,16 @@ export interface State {
   readonly anomalies: Resource<readonly Anomaly[]>;
   readonly churn: Resource<ChurnRisk>;
   readonly evaluations: Resource<readonly ModelEvaluation[]>;
+  readonly kpis: Resource<Kpis>;
+  readonly funnel: Resource<Funnel>;
+  readonly cohorts: Resource<Cohorts>;
+  readonly segments: Resource<Segments>;
+  readonly heatmap: Resource<Heatmap>;
 }
 
-export type ResourceName = "pipeline" | "rates" | "leaderboard" | "alerts" | "anomalies" | "churn" | "evaluations";
+export type ResourceName =
+  | "pipeline" | "rates" | "leaderboard" | "alerts" | "anomalies" | "churn" | "evaluations"
+  | "kpis" | "funnel" | "cohorts" | "segments" | "heatmap";
 
 export type Action =
   | { readonly type: "range"; readonly range: Range }
@@ -80,6 +88,11 @@ export function initialState(range: Range): State {
     anomalies: EMPTY,
     churn: EMPTY,
     evaluations: EMPTY,
+    kpis: EMPTY,
+    funnel: EMPTY,
+    cohorts: EMPTY,
+    segments: EMPTY,
+    heatmap: EMPTY,
   };
 }
 

@@ -12,6 +12,7 @@ import type { Store } from "./store";
 export const RATE_SPAN = 1800;
 const RATE_LAYERS = 7;
 const CHURN_USERS = 8;
+const COHORT_MONTHS = 6;
 
 export interface Reader {
   /** Values and small charts of all cards. */
@@ -26,6 +27,11 @@ export interface Reader {
   anomalies(): Promise<void>;
   churn(): Promise<void>;
   evaluations(): Promise<void>;
+  kpis(): Promise<void>;
+  funnel(): Promise<void>;
+  cohorts(): Promise<void>;
+  segments(): Promise<void>;
+  heatmap(): Promise<void>;
 }
 
 export function reader(client: Api, store: Store, message: (error: unknown) => string): Reader {
@@ -33,10 +39,12 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
   const shown = (): string[] => cardIds(store.get().dictionary);
   const start = (): string => range().start;
 
-  async function load<T>(name: ResourceName, read: () => Promise<T>): Promise<void> {
+  /** `ranged`: of the range that was chosen when it was asked for; what is not holds whatever is chosen meanwhile. */
+  async function load<T>(name: ResourceName, read: () => Promise<T>, ranged = true): Promise<void> {
     const { range } = store.get();
     try {
-      store.dispatch({ type: "loaded", name, range, value: await read() });
+      const value = await read();
+      store.dispatch({ type: "loaded", name, range: ranged ? range : store.get().range, value });
     } catch (error) {
       store.dispatch({ type: "failed", name, message: message(error) });
     }
@@ -66,8 +74,13 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
     campaigns: () => load("leaderboard", () => readCampaigns(client, columnIds(store.get().dictionary), start())),
     alerts: () => load("alerts", client.alerts),
     anomalies: () => load("anomalies", () => client.anomalies(start())),
-    churn: () => load("churn", () => client.churn(CHURN_USERS)),
-    evaluations: () => load("evaluations", client.evaluations),
+    churn: () => load("churn", () => client.churn(CHURN_USERS), false),
+    evaluations: () => load("evaluations", client.evaluations, false),
+    kpis: () => load("kpis", client.kpis, false),
+    funnel: () => load("funnel", client.funnel, false),
+    cohorts: () => load("cohorts", () => client.cohorts(COHORT_MONTHS), false),
+    segments: () => load("segments", client.segments, false),
+    heatmap: () => load("heatmap", () => client.heatmap(zone()), false),
   };
 }
 
@@ -83,4 +96,9 @@ async function readRates(client: Api) {
 async function readCampaigns(client: Api, columns: readonly string[], start: string) {
   const query = { start, group_by: "campaign_id", limit: 100 };
   return leaderboard(await Promise.all(columns.map((id) => client.metric(id, query))));
+}
+
+/** The reader's own time zone, by its IANA name; UTC where the browser knows none. */
+function zone(): string {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 }
