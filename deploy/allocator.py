@@ -1,22 +1,44 @@
-"""Memory that a process gives back: glibc's allocator, told to keep large blocks apart.
+"""Memory that a process gives back: glibc's allocator, told to keep large blocks apart, and to let go of free pages.
 
 By default it learns from the first large block that is freed, up to 32 MiB, to put such blocks among the small ones
 from then on, where the holes that they leave are not given back: a worker that merges ever longer arrays in several
-threads grows for as long as it runs. With a fixed bound they are pages of their own, and gone when they are freed.
+threads grows for as long as it runs. With a fixed bound they are pages of their own, and gone when they are freed. Of
+smaller ones each thread's arena keeps what it once needed; a process that lives for months returns it now and then.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Final
+import threading
+from typing import Any, Final
 
 LARGE: Final = 256 << 10
 """Bytes from which on a block has pages of its own; a page fault each 4 KiB is nothing beside what fills it."""
+TRIM_SECONDS: Final = 60.0
 _M_MMAP_THRESHOLD: Final = -3
 
 
 def give_back_large_blocks() -> bool:
     """Set the bound for this process; False where the C library is another one and nothing was done."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _function("mallopt")
     return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, LARGE) == 1
+
+
+def keep_trimmed(every: float = TRIM_SECONDS) -> bool:
+    """Return free pages of all arenas from now on, every so many seconds; False where the C library cannot."""
+    trim = _function("malloc_trim")
+    if trim is None:
+        return False
+    never = threading.Event()
+
+    def work() -> None:
+        while not never.wait(every):
+            trim(0)
+
+    threading.Thread(target=work, name="trim", daemon=True).start()
+    return True
+
+
+def _function(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -66,9 +66,9 @@ def run_watcher(settings: Settings) -> None:
     rules = load_rules(
         settings.watcher.rules_file or SHIPPED_RULES, metrics=[metric.id for metric in shipped_dictionary().metrics]
     )
-    notifier = _make_notifier(settings, rules, clock)
-    installation = _make_installation(settings, rules, clock, metrics)
-    reconciler = _make_reconciler(settings, rules, clock, metrics)
+    notifier = _make_notifier(settings, warehouse, rules, clock)
+    installation = _make_installation(settings, warehouse, rules, clock, metrics)
+    reconciler = _make_reconciler(settings, warehouse, rules, clock, metrics)
 
     def readings() -> Sequence[Reading]:
         return (*installation.readings(), *reconciler.readings())
@@ -77,13 +77,13 @@ def run_watcher(settings: Settings) -> None:
     watcher = Watcher(settings.watcher, rules, roles, ports, anomalies, metrics)
     stopping = threading.Event()
     stored_until = StoredUntil(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS,), clock)
-    churn = _make_churn(settings, roles, publisher, stored_until, clock, metrics, stopping)
-    segments = _make_segments(settings, packs, publisher, stored_until, clock, metrics, stopping)
-    rollups = _make_rollups(settings, packs, clock, metrics, stopping)
-    operations = _make_operations(settings, clock)
-    record = AnomalyWatch(roles, Warehouse(settings.warehouse), clock, metrics, stored_until)
-    corrections, own = Emitter(settings.kafka.bootstrap), Warehouse(settings.warehouse)
-    conflicts = ConflictWatch(settings.watcher, own, corrections, clock, metrics)
+    churn = _make_churn(settings, warehouse, roles, publisher, stored_until, clock, metrics, stopping)
+    segments = _make_segments(settings, warehouse, packs, publisher, stored_until, clock, metrics, stopping)
+    rollups = _make_rollups(settings, warehouse, packs, clock, metrics, stopping)
+    operations = _make_operations(settings, warehouse, clock)
+    record = AnomalyWatch(roles, warehouse, clock, metrics, stored_until)
+    corrections = Emitter(settings.kafka.bootstrap)
+    conflicts = ConflictWatch(settings.watcher, warehouse, corrections, clock, metrics)
     _patiently(lambda: notifier.recover(watcher.restore()), clock)
     routes = watcher.routes(settings.worker)
     background = [
@@ -106,6 +106,7 @@ def run_watcher(settings: Settings) -> None:
 
 def _make_churn(
     settings: Settings,
+    warehouse: Warehouse,
     roles: Mapping[str, Roles],
     publisher: PublisherPort,
     stored_until: Callable[[], float],
@@ -117,7 +118,7 @@ def _make_churn(
     return ChurnWatch(
         settings.watcher,
         roles,
-        Warehouse(settings.warehouse),
+        warehouse,
         publisher,
         lambda tenant, source: ChurnRunner(tenant, source, SnapshotStore(snapshots / tenant)),
         clock,
@@ -129,6 +130,7 @@ def _make_churn(
 
 def _make_segments(
     settings: Settings,
+    warehouse: Warehouse,
     packs: Mapping[str, Pack],
     publisher: PublisherPort,
     stored_until: Callable[[], float],
@@ -136,7 +138,7 @@ def _make_segments(
     metrics: WorkerMetrics,
     stopping: threading.Event,
 ) -> SegmentWatch:
-    patterns, warehouse = shipped_patterns(), Warehouse(settings.warehouse)
+    patterns = shipped_patterns()
     return SegmentWatch(
         settings.watcher,
         packs,
@@ -151,34 +153,43 @@ def _make_segments(
 
 
 def _make_rollups(
-    settings: Settings, packs: Mapping[str, Pack], clock: Clock, metrics: WorkerMetrics, stopping: threading.Event
+    settings: Settings,
+    warehouse: Warehouse,
+    packs: Mapping[str, Pack],
+    clock: Clock,
+    metrics: WorkerMetrics,
+    stopping: threading.Event,
 ) -> RollupWatch:
-    warehouse, statements = Warehouse(settings.warehouse), RollupStatements()
+    statements = RollupStatements()
     return RollupWatch(settings.watcher, packs, statements, warehouse, clock, metrics, stopping=stopping.is_set)
 
 
-def _make_operations(settings: Settings, clock: Clock) -> Operations:
+def _make_operations(settings: Settings, warehouse: Warehouse, clock: Clock) -> Operations:
     urls, tenant = addresses(settings.watcher.apis), settings.watcher.operator_tenant
-    return Operations(Pages(), urls, tenant, Warehouse(settings.warehouse), clock)
+    return Operations(Pages(), urls, tenant, warehouse, clock)
 
 
-def _make_installation(settings: Settings, rules: Rules, clock: Clock, metrics: WorkerMetrics) -> Installation:
+def _make_installation(
+    settings: Settings, warehouse: Warehouse, rules: Rules, clock: Clock, metrics: WorkerMetrics
+) -> Installation:
     lag = KafkaLag(settings.kafka.bootstrap, group_of(settings, "events"), (EVENTS, REJECTED), clock)
-    ports = InstallationPorts(Warehouse(settings.warehouse), lag, Pages(), DataDisk(settings.data_dir), clock)
+    ports = InstallationPorts(warehouse, lag, Pages(), DataDisk(settings.data_dir), clock)
     return Installation(settings.watcher, rules, ports, metrics)
 
 
-def _make_reconciler(settings: Settings, rules: Rules, clock: Clock, metrics: WorkerMetrics) -> Reconciler:
+def _make_reconciler(
+    settings: Settings, warehouse: Warehouse, rules: Rules, clock: Clock, metrics: WorkerMetrics
+) -> Reconciler:
     windows = {window for signal, window, dimension in rules.needed() if (signal, dimension) == (SIGNAL, "tenant")}
     gauges, seconds = LedgerGauges(metrics.registry), settings.watcher.reconcile_seconds
-    return Reconciler(Warehouse(settings.warehouse), windows, clock, gauges, seconds)
+    return Reconciler(warehouse, windows, clock, gauges, seconds)
 
 
-def _make_notifier(settings: Settings, rules: Rules, clock: Clock) -> Notifier:
+def _make_notifier(settings: Settings, warehouse: Warehouse, rules: Rules, clock: Clock) -> Notifier:
     secrets = _secrets(settings)
     channels = load_channels(settings.watcher.channels_file or SHIPPED_CHANNELS, secrets.keys(), rules)
     targets = build_targets(channels, secrets, clock, settings.notify)
-    store = NotificationStore(Warehouse(settings.warehouse), clock)
+    store = NotificationStore(warehouse, clock)
     return Notifier(targets, store, clock, random_u32(), settings.notify)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -154,3 +155,15 @@ def test_a_table_is_a_plain_name(warehouse: Warehouse, table: str) -> None:
 def test_exception_codes_become_the_three_families(code: int | None, kind: type[Exception]) -> None:
     """Memory, parts, timeouts and the unknown: again. Rows: dead letters. Statements: refused. Password: stop."""
     assert isinstance(classify(code, "text", place="query at h:1"), kind)
+
+
+def test_there_are_as_many_clients_as_calls_at_the_same_time(warehouse: Warehouse) -> None:
+    """Each costs most of a MiB: threads that call one after the other share one."""
+    for _ in range(12):
+        with ThreadPoolExecutor(1) as one:
+            one.submit(warehouse.query, "SELECT 1").result()
+    assert len(warehouse._idle) == 1
+    with ThreadPoolExecutor(4) as four:
+        for done in [four.submit(warehouse.query, "SELECT sleep(0.3)") for _ in range(4)]:
+            done.result()
+    assert 2 <= len(warehouse._idle) <= 4
