@@ -73,11 +73,11 @@ class LedgerReader:
         return (await asyncio.shield(known[1])).all.completeness
 
     async def recent(self, tenant: str, start_ms: int, end_ms: int) -> Book:
-        """The book of a range that reaches the present, mostly from memory; any other range is read in full."""
+        """The book of a range, of what is old by the reconciliation; one that reaches the present mostly from memory."""
         start, end = _minutes(start_ms, end_ms)
         cut = self.closed_until() - _SETTLED
         if not start < cut < end:
-            return await self.book(tenant, start, end)
+            return await self.book(tenant, start, end, reconciled=True)
         known = self._settled.get((tenant, start))
         now = self._clock.monotonic()
         if known is None or now - known.at >= _REUSE_SECONDS or known.until > end:

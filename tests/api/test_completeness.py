@@ -67,6 +67,14 @@ async def test_old_minutes_are_taken_from_the_reconciliation(
     assert full.all.stored == 9, "the pipeline's page counts events"
 
 
+async def test_a_range_that_lies_in_the_past_is_taken_from_it_as_a_whole(
+    ledger: LedgerReader, store: Warehouse, tenant: str
+) -> None:
+    counted(store, tenant)
+    rows.put(store, "reconciliation", reconciled(tenant, 100, 96))
+    assert await ledger.completeness(tenant, END - 7 * DAY * 1000, END - 2 * DAY * 1000) == 94
+
+
 async def test_what_the_reconciliation_has_not_looked_at_is_counted(
     ledger: LedgerReader, store: Warehouse, tenant: str, insert: Insert
 ) -> None:
