@@ -73,7 +73,7 @@ class LedgerReader:
         return (await asyncio.shield(known[1])).all.completeness
 
     async def recent(self, tenant: str, start_ms: int, end_ms: int) -> Book:
-        """The book of a range, of what is old by the reconciliation; one that reaches the present mostly from memory."""
+        """The book of a range: what is old by the reconciliation; one that reaches the present mostly from memory."""
         start, end = _minutes(start_ms, end_ms)
         cut = self.closed_until() - _SETTLED
         if not start < cut < end:

@@ -181,10 +181,15 @@ async def _read(
     return read
 
 
+def _rolled_number(measure: Measure) -> str:
+    once = measure.family is not None and measure.family.once
+    return EVENTS if once and measure.aggregate is _USERS else _ROLLED[measure.aggregate.sql]
+
+
 def _from_rollups(
     measures: Sequence[Measure], asked: Slice, pack: Pack, covered: Coverage | None
 ) -> tuple[str, dict[str, object]] | None:
-    numbers = [_ROLLED[one.aggregate.sql] for one in measures if one.family and one.aggregate.sql in _ROLLED]
+    numbers = [_rolled_number(one) for one in measures if one.family and one.aggregate.sql in _ROLLED]
     if len(numbers) < len(measures):
         return None
     made = plan(measures[0].family, asked, covered, to_date=measures[0].to_date)

@@ -31,8 +31,8 @@ class Reach(IntEnum):
 class Family:
     """Rows that are counted together: how many, and where asked for their amounts (millionths) and distinct users.
 
-    `roles`: what the pack must declare. `reach`: which days an event can change. Repeated rows are collapsed where the
-    selection does not do so by itself.
+    `roles`: what the pack must declare. `reach`: which days an event can change. `once`: a user has one row ever, so
+    that rows are users. Repeated rows are collapsed where the selection does not do so by itself.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Family:
     money: bool = False
     users: bool = False
     reach: Reach = Reach.DAY
+    once: bool = False
 
     def known_to(self, pack: Pack) -> bool:
         """Whether the pack declares what this counts."""
@@ -85,8 +86,8 @@ CONVERTED: Final = Family(
     reach=Reach.ORDERS,
 )
 SESSIONS: Final = Family("sessions", ("session_start",), of_role("session_start"), (), users=True)
-SIGNED_UP: Final = Family("signed_up", ("signup",), first_signups, (), users=True, reach=Reach.CUSTOMERS)
-NEWCOMERS: Final = Family("newcomers", ("purchase",), newcomers, (), users=True, reach=Reach.CUSTOMERS)
+SIGNED_UP: Final = Family("signed_up", ("signup",), first_signups, (), reach=Reach.CUSTOMERS, once=True)
+NEWCOMERS: Final = Family("newcomers", ("purchase",), newcomers, (), reach=Reach.CUSTOMERS, once=True)
 
 FAMILIES: Final[Mapping[str, Family]] = {
     family.id: family

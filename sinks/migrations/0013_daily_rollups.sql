@@ -16,7 +16,9 @@ CREATE TABLE IF NOT EXISTS daily_rollups
 )
 ENGINE = ReplacingMergeTree(revision)
 PARTITION BY toYYYYMM(day)
-ORDER BY (tenant, family, dimension, day, value);
+ORDER BY (tenant, family, dimension, day, value)
+-- Rows are wide: a read of ninety must not read thousands beside them, nor put many parts together.
+SETTINGS index_granularity = 256, min_age_to_force_merge_seconds = 600, min_age_to_force_merge_on_partition_only = 1;
 
 -- A dense number for each user that a rollup counted, from 1 on, for ever: sets of them are small and quick to unite.
 CREATE TABLE IF NOT EXISTS user_numbers
