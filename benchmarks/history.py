@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,8 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
+import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -153,23 +157,72 @@ async def ask(client: httpx.AsyncClient, path: str, params: dict[str, str]) -> f
     return took
 
 
-async def measured(url: str, folder: Path, end: int, repeats: int) -> dict[str, tuple[float, float] | None]:
-    """Median and p95 seconds of each question, after one that does not count."""
-    reader = ClickHouseReader(ReaderSettings(url=url, max_seconds=300, max_memory=12_000_000_000, max_rows=10_000_000))
-    clock, keys = SystemClock(), folder / f"keys-{repeats}.json"
+def make_app(url: str, keys: Path, cache_seconds: float) -> tuple[Any, ClickHouseReader, str]:
+    """The API over a warehouse, its reader, and a key of the tenant."""
+    settings = ReaderSettings(url=url, max_seconds=300, max_memory=12_000_000_000, max_rows=10_000_000)
+    reader, clock = ClickHouseReader(settings), SystemClock()
     _, secret = create_key(keys, clock, kind=Kind.SECRET, tenant="bench", pack="marketing", role=Role.VIEWER)
 
     async def publish(tenant: str, events: Any) -> None:
         raise AssertionError
 
     app = create_app(
-        ApiSettings(cache_seconds=0),
+        ApiSettings(cache_seconds=cache_seconds),
         reader=reader,
         keys=KeyStore(keys, clock),
         publish=publish,
         packs=shipped_packs(),
         clock=clock,
     )
+    return app, reader, secret
+
+
+def serve(url: str, keys: Path) -> None:
+    """One API process as `headrace serve` runs it, on a free port; says the port and the key."""
+    app, _, secret = make_app(url, keys, 1.0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    print(listening.getsockname()[1], secret, flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run([listening])
+
+
+def reads_a_second(url: str, folder: Path, end: int) -> float:
+    """Answers of one API process to a question that many ask."""
+    command = [sys.executable, __file__, "--serve", url, str(folder / f"serve-{time.time()}.json")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        port, secret = process.stdout.readline().split()
+        path, params = questions(end)["ctr by day, 90 days"]
+        line = f"GET {ROOT}{path}?{urlencode(params)} HTTP/1.1"
+        return asyncio.run(load(int(port), f"{line}\r\nHost: api\r\nAuthorization: Bearer {secret}\r\n\r\n".encode()))
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def load(port: int, request: bytes, connections: int = 16, seconds: float = 5.0) -> float:
+    """Answers a second over kept-alive connections, every one read to its end, after two seconds that do not count."""
+    ending, answered = time.perf_counter() + seconds + 2, [0] * connections
+
+    async def ask_again(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() < ending:
+            writer.write(request)
+            found = await reader.readuntil(b"\r\n\r\n")
+            if not found.startswith(b"HTTP/1.1 200"):
+                raise AssertionError(found)
+            length = next(line for line in found.lower().split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            answered[number] += time.perf_counter() > ending - seconds
+        writer.close()
+
+    await asyncio.gather(*(ask_again(number) for number in range(connections)))
+    return sum(answered) / seconds
+
+
+async def measured(url: str, folder: Path, end: int, repeats: int) -> dict[str, tuple[float, float] | None]:
+    """Median and p95 seconds of each question, after one that does not count."""
+    app, reader, secret = make_app(url, folder / f"keys-{repeats}-{time.time()}.json", 0)
     headers = {"Authorization": f"Bearer {secret}"}
     found: dict[str, tuple[float, float] | None] = {}
     transport = httpx.ASGITransport(app)
@@ -236,6 +289,7 @@ def run(count: int, folder: Path) -> dict[str, Any]:
         raw = asyncio.run(measured(url, folder, end, 1))
         counted = rounds(house, "bench")
         rolled = asyncio.run(measured(url, folder, end, REPEATS))
+        cached = reads_a_second(url, folder, end)
         after = stored_bytes(house)
         house.close()
     return {
@@ -244,6 +298,7 @@ def run(count: int, folder: Path) -> dict[str, Any]:
         "bytes_per_event": before["events"] / count,
         "rollup_bytes_per_event": (after["daily_rollups"] + after["user_numbers"]) / count,
         "rounds": counted,
+        "cached_reads_a_second": cached,
         "raw": {name: one and one[0] for name, one in raw.items()},
         "rolled": rolled,
     }
@@ -253,7 +308,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", default="1000000,10000000", help="sizes, separated by commas")
     parser.add_argument("--keep", type=Path, help="keep the data here, and use what is there (one size only)")
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.serve:
+        serve(given.serve[0], Path(given.serve[1]))
+        return
     for count in map(int, given.events.split(",")):
         if given.keep:
             given.keep.mkdir(parents=True, exist_ok=True)
@@ -263,7 +322,8 @@ def main() -> None:
                 found = run(count, Path(folder))
         print(json.dumps(found))
         print(f"\n{count:,} events: {found['bytes_per_event']:.1f} bytes an event stored, rollups and numbers "
-              f"{found['rollup_bytes_per_event']:.2f}; counting: {found['rounds']}")  # fmt: skip
+              f"{found['rollup_bytes_per_event']:.2f}; counting: {found['rounds']}; "
+              f"{found['cached_reads_a_second']:,.0f} cached reads a second")  # fmt: skip
         for name, raw in found["raw"].items():
             rolled = found["rolled"][name]
             told = f"p50 {rolled[0] * 1000:8.1f} ms  p95 {rolled[1] * 1000:8.1f} ms" if rolled else "refused"
