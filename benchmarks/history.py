@@ -47,6 +47,8 @@ CAMPAIGNS = 500
 STEP = 1_000_000
 ROOT = "/api/v1/analytics"
 REPEATS = 20
+MOST_SECONDS = 20.0
+"""After so long a question is not asked again."""
 
 TYPES = (
     # share in 1,000, type, subtype, has a campaign, has an order, amount in millionths
@@ -228,8 +230,10 @@ async def measured(url: str, folder: Path, end: int, repeats: int) -> dict[str, 
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers, timeout=600) as client:
         for name, (path, params) in questions(end).items():
-            times = [await ask(client, path, params) for _ in range(repeats + (repeats > 1))]
-            good = sorted(one for one in times[repeats > 1 :] if one is not None)
+            times = [await ask(client, path, params)]
+            while repeats > 1 and len(times) <= repeats and sum(filter(None, times)) < MOST_SECONDS:
+                times.append(await ask(client, path, params))
+            good = sorted(one for one in (times[1:] or times) if one is not None)
             found[name] = (good[len(good) // 2], good[int(len(good) * 0.95)]) if good else None
             sys.stderr.write(f"  {name}: {found[name]}\n")
     reader.close()
