@@ -59,21 +59,8 @@ def create_app(
     coverage = CoverageReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, expected, limits, clock, coverage, settings.prices)
     segments = SegmentReader(measured, ledger, shipped_patterns(), shipped_clusters())
-    ctx = Context(
-        settings,
-        measured,
-        keys,
-        publish,
-        packs,
-        clock,
-        dictionary,
-        ledger,
-        metrics,
-        funnels,
-        segments,
-        coverage,
-        dead_letters,
-    )
+    read = (dictionary, ledger, metrics, funnels, segments, coverage)
+    ctx = Context(settings, measured, keys, publish, packs, clock, *read, dead_letters=dead_letters)
     hub = Hub(ctx)
     metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers, _spending(reader))
     telemetry.start_time.set(clock.now())
@@ -85,14 +72,19 @@ def create_app(
 
     app = FastAPI(title="Headrace", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.context, app.state.live, app.state.telemetry = ctx, hub, telemetry
+    _furnish(app, ctx, telemetry)
+    return app
+
+
+def _furnish(app: FastAPI, ctx: Context, telemetry: Telemetry) -> None:
+    """Routes, pages and middleware; the last one is the outermost."""
     problems.install(app)
     for router, prefix in all_routers():
         app.include_router(router, prefix=prefix)
-    pages.install(app, settings.static_dir)
-    app.add_middleware(AnswerCache, keys=keys, clock=clock, root=ROOT, seconds=settings.cache_seconds)
-    app.add_middleware(Measured, telemetry=telemetry, clock=clock)
+    pages.install(app, ctx.settings.static_dir)
+    app.add_middleware(AnswerCache, keys=ctx.keys, clock=ctx.clock, root=ROOT, seconds=ctx.settings.cache_seconds)
+    app.add_middleware(Measured, telemetry=telemetry, clock=ctx.clock)
     app.add_middleware(Doorway, live_path=f"{ROOT}/live")
-    return app
 
 
 def _check_declared(dictionary: Dictionary, funnels: Funnels, packs: Mapping[str, Pack]) -> None:

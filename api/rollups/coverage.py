@@ -22,6 +22,8 @@ from schemas.taxonomy.pack import EventRef, Pack
 
 DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers")
 """The columns of `rollup_coverage`, by reach."""
+_STALE_MS: Final = 6 * 3_600_000
+"""With nobody counting for so long, looking for what came since costs more than the rollups save."""
 _REUSE_SECONDS: Final = 1.0
 _KEEP: Final = 1_000
 
@@ -152,6 +154,8 @@ class CoverageReader:
         if not rows or rows[0][0].partition("@")[0] != self._definition(pack):
             return None
         _, until, before, *dirty = rows[0]
+        if self._clock.now() * 1000 - int(until) > _STALE_MS:
+            return None
         bind = Binder()
         found = await self._reader.rows(touched(bind, tenant, pack, int(until), int(before)), bind.params)
         reached: list[Row] = []

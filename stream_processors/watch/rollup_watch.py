@@ -5,8 +5,9 @@ is the business of the metrics (`api/rollups`), whose statements come in through
 counted whole, from the events, and readers use it only once the coverage says that it is done; so a round that broke
 off, or came twice, changes nothing. A day is done up to a moment that lies `SETTLE_SECONDS` back, since an insert has
 its time before it can be seen; what came later is for the reader to look for. On failure: a passing fault puts the
-round off, and readers count the touched days from the events. One watcher at a time gives numbers to users; should two
-have done so, the next round finds a number twice and begins anew.
+round off, and readers count the touched days from the events; a process that ends between counting a day and saying
+what moved leaves that unsaid. One watcher at a time gives numbers to users; should two have done so, the next round
+finds a number twice and begins anew.
 """
 
 from __future__ import annotations

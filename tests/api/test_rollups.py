@@ -95,6 +95,8 @@ async def test_before_a_count_and_under_another_definition_events_are_read(site:
     assert await site.covered() is not None
     other = CoverageReader(site.spy, site.clock, lambda pack: "other")
     assert await other.of(site.tenant, site.pack) is None
+    site.clock.advance(7 * 3600)
+    assert await site.covered() is None, "nobody counts any more"
 
 
 async def test_what_came_late_shows_at_once_and_is_told(site: Site) -> None:
