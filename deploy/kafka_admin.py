@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from schemas.clock import Clock, SystemClock
@@ -197,19 +198,26 @@ def offsets_at(consumer: Any, places: list[Any], moment: float, timeout: float) 
 
 
 def committed(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> list[Any]:
-    """What a group has committed. Its coordinator may be on its way: made at the first question, or moving."""
+    """What a group has committed."""
+    found: list[Any] = _patiently(partial(consumer.committed, places, timeout=timeout), timeout, clock)
+    return found
+
+
+def _patiently(ask: Callable[[], Any], timeout: float, clock: Clock) -> Any:
+    """The answer, once who gives it is there: coordinators and leaders are made at first use, and move."""
     from confluent_kafka import KafkaError, KafkaException
 
     coming = (
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
     )
     deadline = clock.monotonic() + timeout
     while True:
         try:
-            found: list[Any] = consumer.committed(places, timeout=timeout)
-            return found
+            return ask()
         except KafkaException as error:
             if error.args[0].code() not in coming or clock.monotonic() > deadline:
                 raise
@@ -224,7 +232,10 @@ def ends(consumer: Any, places: list[Any], timeout: float, clock: Clock) -> dict
     """
     from confluent_kafka import TopicPartition
 
-    ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=timeout) for p in places}
+    ends = {
+        (p.topic, p.partition): _patiently(partial(consumer.get_watermark_offsets, p, timeout=timeout), timeout, clock)
+        for p in places
+    }
     waiting = {place: TopicPartition(*place, max(low, high - 1)) for place, (low, high) in ends.items() if high > low}
     consumer.assign(list(waiting.values()))
     deadline = clock.monotonic() + timeout
