@@ -70,7 +70,8 @@ def test_an_event_by_curl_shows_in_the_click_through_rate(demo: Doors) -> None:
         found = eventually(partial(demo.get, "/metrics/ctr", campaign_id=campaign), partial(_shown, number))
         seconds.append(time.monotonic() - began)
         assert found["value"] == 50.0
-        assert not found["incomplete"]
+    # Answers of the same two seconds share one look at the ledger, which may have caught events on their way.
+    eventually(partial(demo.get, "/metrics/ctr", campaign_id=campaign), lambda ctr: not ctr["incomplete"])
     print(f"\nvisible after {', '.join(f'{one:.2f}' for one in seconds)} s")
 
 
