@@ -18,7 +18,12 @@ MOST_METRICS: Final = 25
 Name = Annotated[str, Field(max_length=200)]
 Moment = Annotated[
     str,
-    Field(max_length=40, description="ISO 8601, or relative such as -24h (s, m, h, d, w), or now.", examples=["-24h"]),
+    Field(
+        min_length=1,
+        max_length=40,
+        description="ISO 8601, or relative such as -24h (s, m, h, d, w), or now.",
+        examples=["-24h"],
+    ),
 ]
 
 
@@ -40,13 +45,7 @@ class RangeQuery(Strict):
 
     def range(self, now_ms: int, default_ms: int, settings: ApiSettings) -> tuple[int, int]:
         """Milliseconds; without a start the `default_ms` before the end, without an end until now."""
-        end = moment("end", self.end, now_ms) if self.end else now_ms
-        start = moment("start", self.start, now_ms) if self.start else end - default_ms
-        if start >= end:
-            raise invalid("start", "must lie before the end")
-        if end - start > settings.max_range_days * _DAY:
-            raise invalid("start", f"the range may span at most {settings.max_range_days} days")
-        return start, end
+        return bounds(("start", self.start), ("end", self.end), now_ms, default_ms, settings)
 
 
 class SpecRangeQuery(RangeQuery):
@@ -57,8 +56,12 @@ class SpecRangeQuery(RangeQuery):
 
     def range(self, now_ms: int, default_ms: int, settings: ApiSettings) -> tuple[int, int]:
         """As of `RangeQuery`."""
-        start, end = self.either("start", "startDate"), self.either("end", "endDate")
-        return RangeQuery(start=start, end=end).range(now_ms, default_ms, settings)
+        start, end = self._given("start", "startDate"), self._given("end", "endDate")
+        return bounds(start, end, now_ms, default_ms, settings)
+
+    def _given(self, ours: str, theirs: str) -> tuple[str, str | None]:
+        """A moment under the name that was used for it."""
+        return (ours if getattr(self, theirs) is None else theirs), self.either(ours, theirs)
 
     def either(self, ours: str, theirs: str) -> Any:
         """The value of a parameter that has two names; raises a 422 problem when both are given."""
@@ -133,6 +136,20 @@ def choices(field: str, given: list[str], allowed: tuple[str, ...]) -> list[str]
         if value not in allowed:
             raise invalid(field, f"{value[:60]!r} is not known", allowed)
     return found
+
+
+def bounds(
+    start: tuple[str, str | None], end: tuple[str, str | None], now_ms: int, default_ms: int, settings: ApiSettings
+) -> tuple[int, int]:
+    """The milliseconds of a range by its two parameters, each with its name; raises a 422 problem that names one."""
+    (first, begins), (last, ends) = start, end
+    until = now_ms if ends is None else moment(last, ends, now_ms)
+    since = until - default_ms if begins is None else moment(first, begins, now_ms)
+    if since >= until:
+        raise invalid(first, "must lie before the end")
+    if until - since > settings.max_range_days * _DAY:
+        raise invalid(first, f"the range may span at most {settings.max_range_days} days")
+    return since, until
 
 
 def moment(field: str, text: str, now_ms: int) -> int:

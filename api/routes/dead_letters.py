@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
@@ -10,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from api.context import Analyst, Caller, Context, Ctx, DeadLetterDesk, DeadLetterOrder, Who
 from api.problems import Problem, invalid, not_found
-from api.query import Empty, Moment, Name, PageQuery, Strict, choices
-from api.times import iso, parse
+from api.query import Empty, Moment, Name, PageQuery, Strict, choices, moment
+from api.times import iso
 from schemas.dead_letters import query as sql
 from schemas.dead_letters.patch import Patch, Step
 from schemas.dead_letters.selection import Selection, State, id_of, split_id
@@ -155,11 +156,10 @@ def _selection(ctx: Context, who: Caller, given: Filters) -> Selection:
         "text": given.text,
     }
     for name, text in (("start", given.start), ("end", given.end)):
-        if text:
-            try:
-                values[name] = parse(text, ctx.now_ms()) / 1000
-            except ValueError as error:
-                raise invalid(name, str(error)) from None
+        if text is not None:
+            values[name] = moment(name, text, ctx.now_ms()) / 1000
+    if given.start is not None and values["start"] >= values.get("end", math.inf):
+        raise invalid("start", "must lie before the end")
     try:
         return Selection.model_validate(values)
     except ValidationError as error:
