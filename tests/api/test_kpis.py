@@ -155,12 +155,12 @@ async def test_one_customer_by_hand(site: Site, tenant: str, insert: Put) -> Non
 @pytest.mark.parametrize(
     ("params", "field"),
     [
-        ({"startDate": "2026-11-02", "endDate": "2026-11-01"}, "start"),
+        ({"startDate": "2026-11-02", "endDate": "2026-11-01"}, "startDate"),
         ({"startDate": "2026-11-01", "start": "2026-11-01"}, "startDate"),
         ({"comparisonPeriod": "previous_week"}, "comparisonPeriod"),
         ({"compare": "previous_week"}, "compare"),
         ({"tenantId": "other"}, "tenantId"),
-        ({"endDate": "yesterday"}, "end"),
+        ({"endDate": "yesterday"}, "endDate"),
     ],
 )
 async def test_bad_questions_are_refused(site: Site, tenant: str, params: dict[str, str], field: str) -> None:
