@@ -1,19 +1,21 @@
 """The statements of cohorts: users at their first sign-up, and what they did in each month after it.
 
 A month is 30 days of 24 hours from each user's own sign-up, as in `retention_30d`; month 0 begins with the sign-up.
+Each is answered from rollups (`covered`) where these hold what is asked, and else from the events.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
-from api.slices import Binder
+from api.rollups.coverage import Coverage
+from api.rollups.families import RETAINED
+from api.rollups.read import value_sets
+from api.rollups.rosters import ORDERS, SIGNUPS, roster_rows
+from api.slices import MONTH_MS, Binder
 from api.sources import events_where, order_rows, signup_rows
 from schemas.taxonomy.pack import Pack
-
-MONTH_MS: Final = 30 * 86_400_000
 
 
 class CohortBy(StrEnum):
@@ -53,47 +55,67 @@ class CohortQuestion:
     known_ms: int
 
     @property
+    def span(self) -> tuple[int, int]:
+        """Where sign-ups lie that are known."""
+        return self.start_ms, min(self.end_ms, self.known_ms)
+
+    @property
     def until_ms(self) -> int:
         """Nothing from here on can lie in a month that is shown."""
         return min(self.end_ms + (self.months + 1) * MONTH_MS, self.known_ms)
 
 
-def sizes(asked: CohortQuestion, most: int) -> tuple[str, dict[str, object]]:
+def sizes(asked: CohortQuestion, most: int, covered: Coverage | None = None) -> tuple[str, dict[str, object]]:
     """The SELECT of (cohort, users, users whose month is over for each month), at most `most` rows."""
     bind = Binder()
     known = bind(asked.known_ms, "Int64")
     over = f"arrayMap(m -> since + (m + 1) * {MONTH_MS} <= {known}, range({bind(asked.months + 1, 'UInt8')}))"
-    people = f"SELECT cohort, {over} AS over FROM {_people(bind, asked)}"
+    people = f"SELECT cohort, {over} AS over FROM {_people(bind, asked, covered)}"
     sql = f"SELECT cohort, count(), sumForEach(over) FROM ({people}) GROUP BY cohort ORDER BY cohort"
     return f"{sql} LIMIT {bind(most, 'UInt32')}", bind.params
 
 
-def monthly(asked: CohortQuestion, what: RetainedBy) -> tuple[str, dict[str, object]]:
+def monthly(asked: CohortQuestion, what: RetainedBy, covered: Coverage | None = None) -> tuple[str, dict[str, object]]:
     """The SELECT of (cohort, month, users who did it, what they paid in millionths) over months that are over."""
     bind = Binder()
+    if covered and what is RetainedBy.ACTIVITY:
+        return _active_from_rollups(bind, asked, covered), bind.params
+    if covered and asked.by.column is None:
+        return _paid_from_rosters(bind, asked, covered), bind.params
     done = _orders(bind, asked) if what is RetainedBy.PURCHASE else _activity(bind, asked)
     at = "toUnixTimestamp64Milli(d.timestamp)"
     month = f"intDiv({at} - s.since, {MONTH_MS})"
-    where = (
-        f"{at} >= s.since AND month <= {bind(asked.months, 'UInt8')} "
-        f"AND s.since + (month + 1) * {MONTH_MS} <= {bind(asked.known_ms, 'Int64')}"
-    )
+    where = f"{at} >= s.since AND {_over(bind, asked, 's.since', 'month')}"
     sql = (
         f"SELECT s.cohort AS cohort, {month} AS month, uniqExact(d.user_id), sum(d.amount_micros) FROM {done} AS d "
-        f"INNER JOIN {_people(bind, asked)} AS s ON d.user_id = s.user_id WHERE {where} GROUP BY cohort, month"
+        f"INNER JOIN {_people(bind, asked, None)} AS s ON d.user_id = s.user_id WHERE {where} GROUP BY cohort, month"
     )
     return sql, bind.params
 
 
-def _people(bind: Binder, asked: CohortQuestion) -> str:
+def _over(bind: Binder, asked: CohortQuestion, since: str, month: str) -> str:
+    """The condition that a month is shown, and over for a user."""
+    known, most = bind(asked.known_ms, "Int64"), bind(asked.months, "UInt8")
+    return f"{month} <= {most} AND {since} + ({month} + 1) * {MONTH_MS} <= {known}"
+
+
+def _people(bind: Binder, asked: CohortQuestion, covered: Coverage | None) -> str:
+    """A subquery of the cohorts' users: `cohort`, `since` (ms), and `user_id`, or from rosters `number` and `fresh`."""
     column = asked.by.column
+    if covered:
+        rows = roster_rows(bind, SIGNUPS, asked.tenant, asked.pack, covered, asked.span, ranked=False)
+        return f"(SELECT number, fresh, {column or _month_of('at')} AS cohort, at AS since FROM {rows})"
     columns = [column] if column else []
     signed_up = signup_rows(bind, asked.tenant, asked.pack.roles["signup"], columns, asked.known_ms)
-    cohort = column or "formatDateTime(timestamp, '%Y-%m', 'UTC')"
+    since = "toUnixTimestamp64Milli(timestamp)"
     return (
-        f"(SELECT user_id, {cohort} AS cohort, toUnixTimestamp64Milli(timestamp) AS since FROM {signed_up} "
+        f"(SELECT user_id, {column or _month_of(since)} AS cohort, {since} AS since FROM {signed_up} "
         f"WHERE timestamp >= {bind.time(asked.start_ms)} AND timestamp < {bind.time(asked.end_ms)})"
     )
+
+
+def _month_of(ms: str) -> str:
+    return f"formatDateTime(fromUnixTimestamp64Milli({ms}, 'UTC'), '%Y-%m', 'UTC')"
 
 
 def _activity(bind: Binder, asked: CohortQuestion) -> str:
@@ -108,3 +130,36 @@ def _orders(bind: Binder, asked: CohortQuestion) -> str:
     columns = ("user_id", "amount_micros")
     purchases = asked.pack.roles["purchase"]
     return order_rows(bind, asked.tenant, purchases, columns, before_ms=asked.until_ms, by_campaign=False)
+
+
+def _active_from_rollups(bind: Binder, asked: CohortQuestion, covered: Coverage) -> str:
+    """Users of a cohort who showed signs of life in a month: a set of those who can have, cut with one of who did.
+
+    The second set is of all users, whenever they signed up: whoever of them is in the first one did it in that month.
+    """
+    people = (
+        f"SELECT cohort, month, number, fresh FROM (SELECT *, arrayJoin(range({bind(asked.months + 1, 'UInt8')})) "
+        f"AS month FROM {_people(bind, asked, covered)}) WHERE {_over(bind, asked, 'since', 'month')}"
+    )
+    could = (
+        "SELECT cohort, month, groupBitmapStateIf(number, number > 0) AS users, "
+        f"groupArrayIf(fresh, number = 0) AS others FROM ({people}) GROUP BY cohort, month"
+    )
+    did = value_sets(bind, RETAINED, asked.tenant, asked.pack, covered, (asked.start_ms, asked.until_ms))
+    both = "bitmapAndCardinality(could.users, did.users) + length(arrayIntersect(could.others, did.others))"
+    return (
+        f"SELECT could.cohort, toUInt16(could.month), {both}, 0 FROM ({could}) AS could "
+        f"INNER JOIN {did} AS did ON toString(could.month) = did.value"
+    )
+
+
+def _paid_from_rosters(bind: Binder, asked: CohortQuestion, covered: Coverage) -> str:
+    span = (asked.start_ms, asked.until_ms)
+    orders = roster_rows(bind, ORDERS, asked.tenant, asked.pack, covered, span)
+    start, end = bind(asked.start_ms, "Int64"), bind(asked.end_ms, "Int64")
+    within = f"signup >= {start} AND signup < {end} AND at >= signup AND {_over(bind, asked, 'signup', 'month')}"
+    rows = f"SELECT *, intDiv(at - signup, {MONTH_MS}) AS month, {_month_of('signup')} AS cohort FROM {orders}"
+    return (
+        f"SELECT cohort, month, uniqExact(number), sum(toInt128(amount_micros)) FROM ({rows}) WHERE {within} "
+        "GROUP BY cohort, month"
+    )

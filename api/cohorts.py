@@ -13,6 +13,7 @@ from api.cohort_sql import CohortBy, CohortQuestion, RetainedBy, monthly, sizes
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.problems import invalid
 from api.reader import Reader, Row
+from api.rollups.coverage import Coverage
 from api.times import iso
 from schemas.cohorts import CohortRules
 from schemas.wire import MICROS
@@ -28,12 +29,16 @@ async def answer(
     rules: CohortRules,
     retained_by: RetainedBy,
     with_revenue: bool,
+    covered: Coverage | None = None,
 ) -> dict[str, Any]:
-    """The JSON object of the cohort endpoint. Raises what the reader raises, and a 422 problem for too many cohorts."""
+    """The JSON object of the cohort endpoint. `covered`: rollups to use.
+
+    Raises what the reader raises, and a 422 problem for too many cohorts.
+    """
     wanted = {retained_by, *([RetainedBy.PURCHASE] if with_revenue else [])}
     size_rows, found, completeness, as_of = await asyncio.gather(
-        reader.rows(*sizes(asked, rules.max_cohorts + 1)),
-        _monthly(reader, asked, sorted(wanted)),
+        reader.rows(*sizes(asked, rules.max_cohorts + 1, covered)),
+        _monthly(reader, asked, sorted(wanted), covered),
         ledger.completeness(asked.tenant, asked.start_ms, asked.end_ms),
         ledger.as_of(asked.tenant),
     )
@@ -58,9 +63,9 @@ async def answer(
 
 
 async def _monthly(
-    reader: Reader, asked: CohortQuestion, wanted: Sequence[RetainedBy]
+    reader: Reader, asked: CohortQuestion, wanted: Sequence[RetainedBy], covered: Coverage | None
 ) -> dict[RetainedBy, Sequence[Row]]:
-    rows = await asyncio.gather(*(reader.rows(*monthly(asked, what)) for what in wanted))
+    rows = await asyncio.gather(*(reader.rows(*monthly(asked, what, covered)) for what in wanted))
     return dict(zip(wanted, rows, strict=True))
 
 

@@ -15,8 +15,9 @@ from typing import Final
 from api.measures import MEASURES, read_cells
 from api.reader import Reader
 from api.rollups.coverage import Coverage
+from api.rollups.rosters import ORDERS, roster_rows
 from api.slices import BEGINNING, Binder, Interval, Slice
-from api.sources import events_where, order_rows, range_where, signup_rows
+from api.sources import events_where, range_where, signup_rows
 from schemas.taxonomy.pack import Pack
 from schemas.wire import MICROS
 
@@ -27,7 +28,7 @@ LENGTH: Final = "session_duration_seconds"
 """The property of session events that holds a session's length so far."""
 
 Facts = dict[str, Fraction | None]
-Select = Callable[[Binder, Slice, Pack], str]
+Select = Callable[[Binder, Slice, Pack, Coverage | None], str]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def whole_days(start_ms: int, end_ms: int) -> range:
     return range(-(-start_ms // DAY), end_ms // DAY)
 
 
-def _activity(bind: Binder, asked: Slice, pack: Pack) -> str:
+def _activity(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str:
     days = whole_days(asked.start_ms, asked.end_ms)
     first, last, end = bind.time(days.start * DAY), bind.time((days.stop - 1) * DAY), bind.time(days.stop * DAY)
     month = bind.time(asked.end_ms - MONTH_DAYS * DAY)
@@ -71,17 +72,17 @@ def _activity(bind: Binder, asked: Slice, pack: Pack) -> str:
     return f"SELECT {', '.join(numbers)} FROM events WHERE {where}"
 
 
-def _signups(bind: Binder, asked: Slice, pack: Pack) -> str:
+def _signups(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str:
     rows = signup_rows(bind, asked.tenant, pack.roles["signup"], ("user_id",), asked.end_ms)
     return f"SELECT count() FROM {rows} WHERE {' AND '.join(range_where(bind, asked))}"
 
 
-def _sessions(bind: Binder, asked: Slice, pack: Pack) -> str:
+def _sessions(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str:
     where = [events_where(bind, asked.tenant, pack.roles["session_start"]), *range_where(bind, asked)]
     return f"SELECT count(), uniqExact(user_id) FROM events FINAL WHERE {' AND '.join(where)}"
 
 
-def _lengths(bind: Binder, asked: Slice, pack: Pack) -> str:
+def _lengths(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str:
     where = [
         f"tenant = {bind(asked.tenant)} AND event_type IN {bind(timed_types(pack), 'Array(String)')}",
         *range_where(bind, asked),
@@ -91,16 +92,17 @@ def _lengths(bind: Binder, asked: Slice, pack: Pack) -> str:
     return f"SELECT sum(toInt128(longest)), count() FROM ({longest} GROUP BY user_id, session_id)"
 
 
-def _orders(bind: Binder, asked: Slice, pack: Pack) -> str:
-    start, month = bind.time(asked.start_ms), bind.time(asked.end_ms - MONTH_DAYS * DAY)
-    before = bind.time(2 * asked.start_ms - asked.end_ms)
-    columns = ("user_id", "amount_micros")
-    orders = order_rows(bind, asked.tenant, pack.roles["purchase"], columns, before_ms=asked.end_ms, by_campaign=False)
-    now, earlier = f"timestamp >= {start}", f"timestamp >= {before} AND timestamp < {start}"
+def _orders(bind: Binder, asked: Slice, pack: Pack, covered: Coverage | None) -> str:
+    start, end = asked.start_ms, asked.end_ms
+    before, month = 2 * start - end, end - MONTH_DAYS * DAY
+    span = (min(before, month), end)
+    orders = roster_rows(bind, ORDERS, asked.tenant, pack, covered, span)
+    first, other, since = (bind(ms, "Int64") for ms in (start, before, month))
+    now, earlier = f"at >= {first}", f"at >= {other} AND at < {first}"
     customers = (
-        f"SELECT min(timestamp) >= {start} AS is_new, countIf({now}) > 0 AS bought, countIf({earlier}) > 0 AS known, "
+        f"SELECT min(first) >= {first} AS is_new, countIf({now}) > 0 AS bought, countIf({earlier}) > 0 AS known, "
         f"sumIf(toInt128(amount_micros), {now}) AS paid, sumIf(toInt128(amount_micros), {earlier}) AS paid_before, "
-        f"sumIf(toInt128(amount_micros), timestamp >= {month}) AS paid_month FROM {orders} GROUP BY user_id"
+        f"sumIf(toInt128(amount_micros), at >= {since}) AS paid_month FROM {orders} GROUP BY number"
     )
     numbers = (
         "countIf(bought), countIf(is_new), countIf(known), countIf(known AND NOT bought), sum(paid), "
@@ -110,7 +112,7 @@ def _orders(bind: Binder, asked: Slice, pack: Pack) -> str:
 
 
 def _amount(role: str) -> Select:
-    def select(bind: Binder, asked: Slice, pack: Pack) -> str:
+    def select(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str:
         where = [events_where(bind, asked.tenant, pack.roles[role]), *range_where(bind, asked)]
         return f"SELECT sum(toInt128(amount_micros)) FROM events FINAL WHERE {' AND '.join(where)}"
 
@@ -143,7 +145,7 @@ async def read_facts(reader: Reader, asked: Slice, pack: Pack, covered: Coverage
     """The facts of a period that the pack knows. `covered`: rollups to use. Raises what the reader raises."""
     reads = [_facts_of(reader, read, asked, pack, covered) for read in READS if read.known_to(pack)]
     if all(MEASURES[name].known_to(pack) for name in _LTV):
-        reads.append(_ltv(reader, asked, pack))
+        reads.append(_ltv(reader, asked, pack, covered))
     facts: Facts = {}
     for found in await asyncio.gather(*reads):
         facts.update(found)
@@ -160,7 +162,7 @@ async def _facts_of(reader: Reader, read: Read, asked: Slice, pack: Pack, covere
             name: Fraction(cells.get((None, None), 0), MICROS if measure.money else 1)
             for name, measure, cells in zip(read.facts, measures, found, strict=True)
         }
-    return await _read(reader, read, asked, pack)
+    return await _read(reader, read, asked, pack, covered)
 
 
 async def _active(reader: Reader, asked: Slice, pack: Pack, covered: Coverage) -> Facts:
@@ -183,17 +185,17 @@ async def _active(reader: Reader, asked: Slice, pack: Pack, covered: Coverage) -
     return {name: Fraction(n) for name, n in numbers.items()}
 
 
-async def _read(reader: Reader, read: Read, asked: Slice, pack: Pack) -> Facts:
+async def _read(reader: Reader, read: Read, asked: Slice, pack: Pack, covered: Coverage | None) -> Facts:
     bind = Binder()
-    (row,) = await reader.rows(read.select(bind, asked, pack), bind.params)
+    (row,) = await reader.rows(read.select(bind, asked, pack, covered), bind.params)
     return {
         name: Fraction(int(n), MICROS if name in read.money else 1) for name, n in zip(read.facts, row, strict=True)
     }
 
 
-async def _ltv(reader: Reader, asked: Slice, pack: Pack) -> Facts:
+async def _ltv(reader: Reader, asked: Slice, pack: Pack, covered: Coverage | None) -> Facts:
     year = replace(asked, start_ms=asked.end_ms - YEAR_DAYS * DAY, known_ms=asked.end_ms)
-    paid, people = await read_cells(reader, [MEASURES[name] for name in _LTV], year, pack, max_buckets=1)
+    paid, people = await read_cells(reader, [MEASURES[name] for name in _LTV], year, pack, 1, covered)
     whole = (None, None)
     return {"ltv_revenue": Fraction(paid.get(whole, 0), MICROS), "ltv_users": Fraction(people.get(whole, 0))}
 

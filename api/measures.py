@@ -17,9 +17,11 @@ from api.reader import Reader
 from api.rollups import families
 from api.rollups.coverage import Coverage
 from api.rollups.families import Family
+from api.rollups.followed import followed_roster
 from api.rollups.read import EVENTS, MICROS, USERS, plan
 from api.rollups.read import statement as rolled_statement
 from api.selections import (
+    Followed,
     Question,
     Rows,
     Select,
@@ -28,7 +30,6 @@ from api.selections import (
     came_by_campaign,
     campaign_newcomers,
     clicks_after_messages,
-    followed,
     margins,
     signed_up,
 )
@@ -83,8 +84,14 @@ def _rolled(name: str, aggregate: Aggregate, family: Family) -> Measure:
 
 _ROLLED: Final = {_EVENTS.sql: EVENTS, _USERS.sql: USERS, _AMOUNT.sql: MICROS}
 """What each aggregate is in a rollup; the others cannot be put together from days."""
-_YEAR: Final = followed(signed_up, 0, 365)
-_MONTHS: Final = {days: followed(signed_up, days - 30, days, whole=True) for days in (30, 60, 90)}
+_FOLLOWED: Final = {
+    _USERS.sql: "uniqExactIf(number, begun)",
+    _ORDERED.sql: "uniqExactIf(number, ordered)",
+    _AMOUNT.sql: "sumIf(toInt128(amount_micros), ordered)",
+}
+"""What each aggregate is over the rows of `followed_roster`."""
+_YEAR: Final = Followed(signed_up, 0, 365)
+_MONTHS: Final = {days: Followed(signed_up, days - 30, days, whole=True) for days in (30, 60, 90)}
 
 MEASURES: Final[Mapping[str, Measure]] = {
     measure.id: measure
@@ -119,12 +126,12 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("repeat_converted_users", ("conversion",), _REPEATERS, families.CONVERTED.select),
         Measure("signed_up_users", ("signup", "purchase"), _USERS, _YEAR),
         Measure("first_year_revenue", ("signup", "purchase"), _AMOUNT, _YEAR, money=True),
-        Measure("customer_first_year", ("purchase",), _AMOUNT, followed(became_customers, 0, 365), money=True),
+        Measure("customer_first_year", ("purchase",), _AMOUNT, Followed(became_customers, 0, 365), money=True),
         Measure(
             "campaign_customer_first_year",
             ("purchase", "conversion"),
             _AMOUNT,
-            followed(came_by_campaign, 0, 365),
+            Followed(came_by_campaign, 0, 365),
             money=True,
         ),
         Measure("margin", ("purchase", "cost", "spend", "impression"), _AMOUNT, margins, money=True, by_range=True),
@@ -173,7 +180,11 @@ async def _read(
     reader: Reader, measures: Sequence[Measure], asked: Slice, pack: Pack, covered: Coverage | None
 ) -> list[Cells]:
     read: list[Cells] = [{} for _ in measures]
-    asking = _from_rollups(measures, asked, pack, covered) or statement(measures, asked, pack)
+    asking = (
+        _from_rosters(measures, asked, pack, covered)
+        or _from_rollups(measures, asked, pack, covered)
+        or statement(measures, asked, pack)
+    )
     for aggregated, group, point, *numbers in await reader.rows(*asking):
         key = cell_key(aggregated, group, point)
         for cells, n in zip(read, numbers, strict=True):
@@ -194,6 +205,20 @@ def _from_rollups(
         return None
     made = plan(measures[0].family, asked, covered, to_date=measures[0].to_date)
     return rolled_statement(made, pack, numbers) if made else None
+
+
+def _from_rosters(
+    measures: Sequence[Measure], asked: Slice, pack: Pack, covered: Coverage | None
+) -> tuple[str, dict[str, object]] | None:
+    """The SELECT of what follows users, where nothing but the time is asked for."""
+    select, numbers = measures[0].select, [_FOLLOWED.get(one.aggregate.sql) for one in measures]
+    if covered is None or asked.filters or asked.group_by or not isinstance(select, Followed) or None in numbers:
+        return None
+    bind = Binder()
+    rows = followed_roster(bind, select, asked, pack, covered)
+    if rows is None:
+        return None
+    return grouped(rows, asked, ", ".join(filter(None, numbers)), _point(measures[0], asked)), bind.params
 
 
 def statement(measures: Sequence[Measure], asked: Slice, pack: Pack) -> tuple[str, dict[str, object]]:

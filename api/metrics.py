@@ -22,7 +22,7 @@ from api.measures import MEASURES, Measure, read_cells
 from api.operated import OPERATED, read_operations
 from api.outliers import outliers
 from api.reader import Reader
-from api.rollups.coverage import CoverageReader
+from api.rollups.standing import CoverageReader
 from api.settings import Prices
 from api.slices import Slice, buckets, following
 from api.times import iso

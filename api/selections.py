@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from api.margins import margin_rows
-from api.slices import Binder, Slice, filter_columns
+from api.slices import MONTH_MS, MOST_MONTHS, Binder, Slice, filter_columns
 from api.sources import (
     campaign_newcomer_rows,
     events_where,
@@ -16,9 +16,11 @@ from api.sources import (
     first_purchase_rows,
     followed_rows,
     order_rows,
+    orders_in,
     range_where,
     signup_rows,
     span_where,
+    users_in,
 )
 from schemas.taxonomy.pack import Pack
 
@@ -92,23 +94,49 @@ def orders(role: str, *, by_campaign: bool) -> Select:
     """Orders (or campaigns' orders) whose first event lies in the range."""
 
     def select(bind: Binder, q: Question) -> Rows:
-        refs, end = q.pack.roles[role], q.asked.end_ms
-        rows = order_rows(bind, q.asked.tenant, refs, q.carried, before_ms=end, by_campaign=by_campaign)
-        return Rows(rows, range_where(bind, q.asked))
+        asked, refs = q.asked, q.pack.roles[role]
+        only = orders_in(bind, asked.tenant, refs, asked.pieces) if asked.pieces else None
+        end = asked.end_ms
+        rows = order_rows(bind, asked.tenant, refs, q.carried, before_ms=end, by_campaign=by_campaign, only=only)
+        return Rows(rows, range_where(bind, asked))
 
     return select
 
 
 def first_signups(bind: Binder, q: Question) -> Rows:
     """Users whose first sign-up lies in the range."""
-    rows = signup_rows(bind, q.asked.tenant, q.pack.roles["signup"], q.carried, q.asked.end_ms)
+    signups, users = q.pack.roles["signup"], _candidates(bind, q, "signup")
+    rows = signup_rows(bind, q.asked.tenant, signups, q.carried, q.asked.end_ms, users)
     return Rows(rows, range_where(bind, q.asked))
+
+
+def since_signup(bind: Binder, q: Question) -> Rows:
+    """Signs of life, the sign-up among them, with the `month` of the user's own that they lie in, from 0 on."""
+    asked, signups = q.asked, q.pack.roles["signup"]
+    refs = [*q.pack.roles["activity"], *signups]
+    where = [events_where(bind, asked.tenant, refs), *range_where(bind, asked)]
+    users = users_in(bind, asked.tenant, refs, asked.pieces) if asked.pieces else None
+    first = signup_rows(bind, asked.tenant, signups, (), None, users)
+    month = f"intDiv(toUnixTimestamp64Milli(a.timestamp) - toUnixTimestamp64Milli(s.timestamp), {MONTH_MS})"
+    rows = (
+        f"(SELECT a.timestamp AS timestamp, a.user_id AS user_id, {month} AS month "
+        f"FROM (SELECT user_id, timestamp FROM {q.events} WHERE {' AND '.join(where)}) AS a "
+        f"INNER JOIN {first} AS s ON a.user_id = s.user_id WHERE a.timestamp >= s.timestamp)"
+    )
+    return Rows(rows, [f"month <= {MOST_MONTHS}"])
 
 
 def newcomers(bind: Binder, q: Question) -> Rows:
     """Users whose first purchase ever lies in the range."""
-    rows = first_purchase_rows(bind, q.asked.tenant, q.pack.roles["purchase"], q.carried, q.asked.end_ms)
+    purchases, users = q.pack.roles["purchase"], _candidates(bind, q, "purchase")
+    rows = first_purchase_rows(bind, q.asked.tenant, purchases, q.carried, q.asked.end_ms, users)
     return Rows(rows, range_where(bind, q.asked))
+
+
+def _candidates(bind: Binder, q: Question, role: str) -> str | None:
+    """Whose first event of a role can lie in the parts of the range that are to be read; None where all of it is."""
+    pieces = q.asked.pieces
+    return users_in(bind, q.asked.tenant, q.pack.roles[role], pieces) if pieces else None
 
 
 def campaign_newcomers(bind: Binder, q: Question) -> Rows:
@@ -139,20 +167,24 @@ def came_by_campaign(bind: Binder, q: Question) -> str:
     return campaign_newcomer_rows(bind, q.asked.tenant, roles["purchase"], roles["conversion"], q.asked.end_ms)
 
 
-def followed(cohort: Cohort, first_day: int, end_day: int, *, whole: bool = False) -> Select:
-    """Users of a cohort that began in the range, with their orders from a day after it on, up to another.
+@dataclass(frozen=True)
+class Followed:
+    """Users of a cohort that began in the range, with their orders from `first_day` after it on, up to `end_day`.
 
     `whole`: only those whose days are over by the moment of the question; others had less time than they.
     """
 
-    def select(bind: Binder, q: Question) -> Rows:
-        asked, purchases, known = q.asked, q.pack.roles["purchase"], q.asked.followed_ms
-        users, days = cohort(bind, q), (first_day, end_day)
-        rows = followed_rows(bind, asked.tenant, users, purchases, q.carried, days=days, before_ms=known)
-        over = [f"timestamp + toIntervalDay({end_day}) <= {bind.time(known)}"] if whole else []
-        return Rows(rows, [*range_where(bind, asked), *over])
+    cohort: Cohort
+    first_day: int
+    end_day: int
+    whole: bool = False
 
-    return select
+    def __call__(self, bind: Binder, q: Question) -> Rows:
+        asked, purchases, known = q.asked, q.pack.roles["purchase"], q.asked.followed_ms
+        users, days = self.cohort(bind, q), (self.first_day, self.end_day)
+        rows = followed_rows(bind, asked.tenant, users, purchases, q.carried, days=days, before_ms=known)
+        over = [f"timestamp + toIntervalDay({self.end_day}) <= {bind.time(known)}"] if self.whole else []
+        return Rows(rows, [*range_where(bind, asked), *over])
 
 
 def margins(bind: Binder, q: Question) -> Rows:

@@ -11,10 +11,17 @@ from typing import Any, Final
 from schemas.metrics import Dimension
 
 DAY_MS: Final = 86_400_000
+MONTH_MS: Final = 30 * DAY_MS
+"""A month of a user's own, from the sign-up on."""
+MOST_MONTHS: Final = 12
+"""The last of these that anybody asks for, counted from 0."""
 BEGINNING: Final = -2_208_988_800_000
 """1900-01-01, where DateTime64 begins, in milliseconds: no event is older."""
 _MONDAY: Final = 4 * DAY_MS
 """1970-01-05, the first Monday, in milliseconds."""
+
+Pieces = tuple[tuple[int, int], ...]
+"""Parts of a range, in order: start and end in ms, without the end."""
 
 
 class Interval(StrEnum):
@@ -67,7 +74,7 @@ class Slice:
     group_by: Dimension | None = None
     interval: Interval | None = None
     known_ms: int | None = None
-    pieces: tuple[tuple[int, int], ...] | None = None
+    pieces: Pieces | None = None
 
     @property
     def followed_ms(self) -> int:

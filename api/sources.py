@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from api.slices import Binder, Slice, filter_where
+from api.slices import DAY_MS, Binder, Pieces, Slice, filter_where
 from schemas.taxonomy.pack import EventRef
 
 _ORDER_KEY: Final = "order_id, if(order_id = '', event_id, '')"
@@ -39,20 +39,57 @@ def range_where(bind: Binder, asked: Slice) -> list[str]:
 
 def span_where(bind: Binder, asked: Slice, start_ms: int | None) -> list[str]:
     """The condition on the time alone, from `start_ms` on, or from the beginning of all."""
-    pieces = asked.pieces
-    if pieces is None:
+    if asked.pieces is None:
         since = [] if start_ms is None else [f"timestamp >= {bind.time(start_ms)}"]
         return [*since, f"timestamp < {bind.time(asked.end_ms)}"]
+    return pieces_where(bind, asked.pieces)
+
+
+def pieces_where(bind: Binder, pieces: Pieces) -> list[str]:
+    """The condition that the time lies in one of these parts, which are in order."""
     outer = [f"timestamp >= {bind.time(pieces[0][0])}", f"timestamp < {bind.time(pieces[-1][1])}"]
     if len(pieces) == 1:
         return outer
-    inner = " OR ".join(f"(timestamp >= {bind.time(start)} AND timestamp < {bind.time(end)})" for start, end in pieces)
-    return [*outer, f"({inner})"]
+    days = [day for start, end in pieces for day in range(-(-start // DAY_MS), end // DAY_MS)]
+    inner = [f"toInt32(toDate32(timestamp)) IN {bind(days, 'Array(Int32)')}"] if days else []
+    inner += [
+        f"(timestamp >= {bind.time(start)} AND timestamp < {bind.time(end)})"
+        for piece in pieces
+        for start, end in _cut_days(*piece)
+    ]
+    return [*outer, f"({' OR '.join(inner)})"]
+
+
+def _cut_days(start: int, end: int) -> Pieces:
+    """What a range has of days of which it has not all."""
+    first, last = -(-start // DAY_MS) * DAY_MS, end // DAY_MS * DAY_MS
+    if first > last:
+        return ((start, end),)
+    return tuple(one for one in ((start, first), (last, end)) if one[0] < one[1])
 
 
 def filters_where(bind: Binder, asked: Slice) -> list[str]:
     """The filters of a slice."""
     return [filter_where(bind, dimension, value) for dimension, value in asked.filters.items()]
+
+
+def users_in(bind: Binder, tenant: str, refs: Sequence[EventRef], pieces: Pieces) -> str:
+    """The SELECT of users with an event of a role in some parts of time: nobody else's first one lies there."""
+    where = [events_where(bind, tenant, refs), *pieces_where(bind, pieces)]
+    return f"SELECT user_id FROM events WHERE {' AND '.join(where)}"
+
+
+def orders_in(bind: Binder, tenant: str, refs: Sequence[EventRef], pieces: Pieces) -> str:
+    """The condition on events of orders that have one in some parts of time: no other order's first one lies there."""
+    inside = " AND ".join(pieces_where(bind, pieces))
+    ids = f"SELECT order_id FROM events WHERE {events_where(bind, tenant, refs)} AND {inside} AND order_id != ''"
+    return f"(order_id IN ({ids}) OR (order_id = '' AND {inside}))"
+
+
+def orders_of(bind: Binder, tenant: str, refs: Sequence[EventRef], users: str) -> str:
+    """The condition on events of orders that have one by some users (a SELECT)."""
+    ids = f"SELECT order_id FROM events WHERE {events_where(bind, tenant, refs)} AND user_id IN ({users})"
+    return f"(user_id IN ({users}) OR (order_id != '' AND order_id IN ({ids})))"
 
 
 def order_rows(
@@ -63,12 +100,14 @@ def order_rows(
     *,
     before_ms: int | None,
     by_campaign: bool,
+    only: str | None = None,
 ) -> str:
     """A subquery of orders, each once at its first event by (timestamp, event_id); `by_campaign`: once a campaign.
 
     It carries `timestamp` and `columns`. A repeated row is never first a second time, so it needs no FINAL.
+    `only`: the condition on all events of the orders that are wanted (`orders_in`, `orders_of`).
     """
-    conditions = [events_where(bind, tenant, refs)]
+    conditions = [events_where(bind, tenant, refs), *([only] if only else [])]
     if before_ms is not None:
         conditions.append(f"timestamp < {bind.time(before_ms)}")
     key = f"campaign_id, {_ORDER_KEY}" if by_campaign else _ORDER_KEY
@@ -77,24 +116,44 @@ def order_rows(
 
 
 def first_purchase_rows(
-    bind: Binder, tenant: str, purchases: Sequence[EventRef], columns: Collection[str], before_ms: int
+    bind: Binder,
+    tenant: str,
+    purchases: Sequence[EventRef],
+    columns: Collection[str],
+    before_ms: int | None,
+    users: str | None = None,
 ) -> str:
-    """A subquery of users, each once at the first purchase ever; it carries `timestamp`, `user_id` and `columns`."""
+    """A subquery of users, each once at the first purchase ever; it carries `timestamp`, `user_id` and `columns`.
+
+    `users`: the SELECT of those that are wanted.
+    """
     carried = [name for name in columns if name != "user_id"]
     inner = ["user_id", *carried, *(["event_id"] if carried else [])]
-    orders = order_rows(bind, tenant, purchases, inner, before_ms=before_ms, by_campaign=False)
+    only = orders_of(bind, tenant, purchases, users) if users else None
+    orders = order_rows(bind, tenant, purchases, inner, before_ms=before_ms, by_campaign=False, only=only)
     first = _first({name: name for name in carried}, "(timestamp, event_id)")
-    return _at_first(first, carried, f"{orders} GROUP BY user_id", "user_id")
+    wanted = f" WHERE user_id IN ({users})" if users else ""
+    return _at_first(first, carried, f"{orders}{wanted} GROUP BY user_id", "user_id")
 
 
 def signup_rows(
-    bind: Binder, tenant: str, signups: Sequence[EventRef], columns: Collection[str], before_ms: int
+    bind: Binder,
+    tenant: str,
+    signups: Sequence[EventRef],
+    columns: Collection[str],
+    before_ms: int | None,
+    users: str | None = None,
 ) -> str:
-    """A subquery of users, each once at the first sign-up; it carries `timestamp`, `user_id` and `columns`."""
+    """A subquery of users, each once at the first sign-up; it carries `timestamp`, `user_id` and `columns`.
+
+    `users`: the SELECT of those that are wanted.
+    """
     carried = [name for name in columns if name not in ("user_id", "amount_micros")]
     first = _first({name: _plain(name) for name in carried}, "(timestamp, event_id)")
-    where = f"{events_where(bind, tenant, signups)} AND timestamp < {bind.time(before_ms)}"
-    return _at_first(first, carried, f"events WHERE {where} GROUP BY user_id", "user_id")
+    where = [events_where(bind, tenant, signups)]
+    where += [] if before_ms is None else [f"timestamp < {bind.time(before_ms)}"]
+    where += [f"user_id IN ({users})"] if users else []
+    return _at_first(first, carried, f"events WHERE {' AND '.join(where)} GROUP BY user_id", "user_id")
 
 
 def followed_rows(

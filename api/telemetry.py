@@ -13,7 +13,7 @@ from api.expected import ExpectedReader
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import Params, QueryFailed, Reader, Row, Spent, TooMuch, WarehouseAway
-from api.rollups.coverage import CoverageReader
+from api.rollups.standing import CoverageReader
 from api.settings import Prices
 from api.slices import Slice
 from schemas.clock import Clock

@@ -7,7 +7,8 @@ from typing import Final
 
 from api.rollups.families import Family
 from api.selections import Question, Rows
-from api.slices import DAY_MS, Binder, Slice
+from api.slices import DAY_MS, Binder, Pieces, Slice
+from api.sources import pieces_where
 from schemas.taxonomy.pack import Pack
 
 Days = list[tuple[int, int]]
@@ -24,7 +25,8 @@ def day_rows(bind: Binder, family: Family, tenant: str, pack: Pack, days: Days) 
     """The SELECT of (dimension, day, value, events, micros, users) of some days, counted from the events."""
     rows = _rows(bind, family, tenant, pack, days)
     amount = "amount_micros" if family.money else "toInt64(0)"
-    pairs = ", ".join(["('', '')", *(f"('{d.value}', toString({d.value}))" for d in family.dimensions)])
+    whole = ["('', '')"] if family.whole else []
+    pairs = ", ".join([*whole, *(f"('{d.value}', toString({d.value}))" for d in family.dimensions)])
     who = "user_id, " if family.users else ""
     one = (
         f"SELECT toDate32(timestamp) AS day, {who}{amount} AS amount, [{pairs}] AS pairs "
@@ -80,7 +82,8 @@ def compared(bind: Binder, family: Family, tenant: str, pack: Pack, days: Days) 
 
 def insert_numbers(bind: Binder, tenant: str, days: Days, first: int) -> str:
     """The INSERT of numbers, from `first` on, for users of some days that have none."""
-    users = f"SELECT DISTINCT user_id FROM events WHERE tenant = {bind(tenant)} AND {_times_where(bind, days)}"
+    inside = " AND ".join(pieces_where(bind, pieces_of(days)))
+    users = f"SELECT DISTINCT user_id FROM events WHERE tenant = {bind(tenant)} AND {inside}"
     known = f"SELECT user_id FROM user_numbers WHERE tenant = {bind(tenant)} AND user_id IN ({users})"
     return (
         f"INSERT INTO user_numbers (tenant, user_id, number) SELECT {bind(tenant)}, user_id, "
@@ -106,10 +109,10 @@ def numbered(bind: Binder, tenant: str, rows: Rows | None) -> str:
 
 def days_where(bind: Binder, days: Days) -> str:
     """The condition that `day` is one of these."""
-    runs = (
-        f"(day >= toDate32({bind(first, 'Int32')}) AND day < toDate32({bind(after, 'Int32')}))" for first, after in days
-    )
-    return f"({' OR '.join(runs)})"
+    span = f"day >= toDate32({bind(days[0][0], 'Int32')}) AND day < toDate32({bind(days[-1][1], 'Int32')})"
+    if len(days) == 1:
+        return f"({span})"
+    return f"({span} AND toInt32(day) IN {bind([day for run in days for day in range(*run)], 'Array(Int32)')})"
 
 
 def runs(days: Sequence[int]) -> Days:
@@ -124,17 +127,14 @@ def runs(days: Sequence[int]) -> Days:
 
 
 def _rows(bind: Binder, family: Family, tenant: str, pack: Pack, days: Days) -> Rows:
-    pieces = tuple((first * DAY_MS, after * DAY_MS) for first, after in days)
+    pieces = pieces_of(days)
     asked = Slice(tenant, pieces[0][0], pieces[-1][1], {}, pieces=pieces)
     return family.select(bind, Question(asked, pack, frozenset(family.columns), exact_rows=True))
 
 
-def _times_where(bind: Binder, days: Days) -> str:
-    runs = (
-        f"(timestamp >= {bind.time(first * DAY_MS)} AND timestamp < {bind.time(after * DAY_MS)})"
-        for first, after in days
-    )
-    return f"({' OR '.join(runs)})"
+def pieces_of(days: Days) -> Pieces:
+    """Days as parts of time."""
+    return tuple((first * DAY_MS, after * DAY_MS) for first, after in days)
 
 
 def _count(days: Days) -> int:

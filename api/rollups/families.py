@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
-from api.selections import BY_MESSAGE, NOT_HELD_OUT, Select, everything, first_signups, newcomers, of_role, orders
+from api.selections import (
+    BY_MESSAGE,
+    NOT_HELD_OUT,
+    Select,
+    everything,
+    first_signups,
+    newcomers,
+    of_role,
+    orders,
+    since_signup,
+)
 from schemas.metrics import Dimension
 from schemas.taxonomy.pack import Pack
 
@@ -20,11 +30,21 @@ _SENT: Final = (*_REACHED, Dimension.CHANNEL)
 
 
 class Reach(IntEnum):
-    """How far an event reaches: to its own day, to others of its order, or to all orders and sign-ups of its user."""
+    """How far an event reaches.
+
+    To its own day, to others of its order, to all orders and sign-ups of its user, or to every sign of life of them.
+    """
 
     DAY = 0
     ORDERS = 1
     CUSTOMERS = 2
+    LIVES = 3
+
+
+class Elapsed(StrEnum):
+    """What rows are split by that is no dimension of an event."""
+
+    MONTH = "month"
 
 
 @dataclass(frozen=True)
@@ -32,17 +52,19 @@ class Family:
     """Rows that are counted together: how many, and where asked for their amounts (millionths) and distinct users.
 
     `roles`: what the pack must declare. `reach`: which days an event can change. `once`: a user has one row ever, so
-    that rows are users. Repeated rows are collapsed where the selection does not do so by itself.
+    that rows are users. `whole`: counted also in all, and not by dimension only. Repeated rows are collapsed where the
+    selection does not do so by itself.
     """
 
     id: str
     roles: tuple[str, ...]
     select: Select
-    dimensions: tuple[Dimension, ...]
+    dimensions: tuple[Dimension | Elapsed, ...]
     money: bool = False
     users: bool = False
     reach: Reach = Reach.DAY
     once: bool = False
+    whole: bool = True
 
     def known_to(self, pack: Pack) -> bool:
         """Whether the pack declares what this counts."""
@@ -87,6 +109,15 @@ CONVERTED: Final = Family(
 )
 SESSIONS: Final = Family("sessions", ("session_start",), of_role("session_start"), (), users=True)
 SIGNED_UP: Final = Family("signed_up", ("signup",), first_signups, (), reach=Reach.CUSTOMERS, once=True)
+RETAINED: Final = Family(
+    "retained",
+    ("activity", "signup"),
+    since_signup,
+    (Elapsed.MONTH,),
+    users=True,
+    reach=Reach.LIVES,
+    whole=False,
+)
 NEWCOMERS: Final = Family("newcomers", ("purchase",), newcomers, (), reach=Reach.CUSTOMERS, once=True)
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -105,5 +136,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
         SESSIONS,
         SIGNED_UP,
         NEWCOMERS,
+        RETAINED,
     )
 }

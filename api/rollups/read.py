@@ -56,6 +56,33 @@ def statement(made: Plan, pack: Pack, numbers: Sequence[str]) -> tuple[str, dict
     return f"SELECT {keys}, {found} FROM ({rows}) GROUP BY {grouped}", bind.params
 
 
+def value_sets(bind: Binder, family: Family, tenant: str, pack: Pack, covered: Coverage, span: tuple[int, int]) -> str:
+    """A subquery of the users of each `value` of a family's one dimension over a range: `users`, by number, and
+    `others`, the ids of those without. Counted days that the range has a part of are taken as a whole.
+    """
+    (dimension,) = family.dimensions
+    days, pieces = covered.around(*span, family.reach)
+    parts = []
+    if days:
+        parts.append(
+            "SELECT value, users, emptyArrayString() AS others FROM daily_rollups FINAL "
+            f"WHERE tenant = {bind(tenant)} AND family = {bind(family.id)} AND dimension = {bind(dimension.value)} "
+            f"AND {days_where(bind, days)} AND events > 0"
+        )
+    if pieces:
+        asked = Slice(tenant, *span, {}, pieces=pieces)
+        columns = frozenset({"user_id", dimension.value})
+        rows = family.select(bind, Question(asked, pack, columns, exact_rows=False))
+        users = f"{rows.source} AS r LEFT JOIN {numbered(bind, tenant, rows)} AS u USING (user_id)"
+        parts.append(
+            f"SELECT toString({dimension.value}) AS value, groupBitmapStateIf(number, number > 0) AS users, "
+            f"groupUniqArrayIf(user_id, number = 0) AS others FROM {users} "
+            f"WHERE {' AND '.join(rows.conditions)} GROUP BY value"
+        )
+    sets = "groupBitmapMergeState(users) AS users, groupUniqArrayArray(others) AS others"
+    return f"(SELECT value, {sets} FROM ({' UNION ALL '.join(parts)}) GROUP BY value)"
+
+
 def _counted(bind: Binder, made: Plan, users: bool) -> str:
     asked = made.raw
     where = [f"tenant = {bind(asked.tenant)}", f"family = {bind(made.family.id)}", days_where(bind, made.days)]

@@ -47,7 +47,9 @@ async def cohorts(ctx: Ctx, who: Who, query: Annotated[CohortQuery, Query()]) ->
     now = ctx.now_ms()
     start, end = query.range(now, _YEAR_MS, ctx.settings)
     asked = CohortQuestion(who.tenant, who.pack, by, start, end, query.months, now)
-    return await answer(ctx.reader, ctx.ledger, asked, shipped_cohort_rules(), query.retained_by, with_revenue)
+    covered = await ctx.coverage.of(who.tenant, who.pack) if start < now else None
+    rules = shipped_cohort_rules()
+    return await answer(ctx.reader, ctx.ledger, asked, rules, query.retained_by, with_revenue, covered)
 
 
 def _check(by: CohortBy, retained_by: RetainedBy, with_revenue: bool, pack: Pack) -> None:

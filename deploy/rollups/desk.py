@@ -1,6 +1,6 @@
 """How rollups stand, whether they say what the events say, and having them counted anew.
 
-Reads: `rollup_coverage`, `daily_rollups`, `events`. Writes: a row of `checkpoints` that has the watcher begin anew.
+Reads: `rollup_coverage`, `daily_*`, `events`. Writes: a row of `checkpoints` that has the watcher begin anew.
 Raises `Retryable` when the warehouse stays away.
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.rollups.counted import compared, runs
-from api.rollups.coverage import DIRTY, definition
-from api.rollups.families import FAMILIES
+from api.rollups.coverage import DIRTY
+from api.rollups.rosters import COUNTED, Roster, compared_roster
+from api.rollups.standing import definition
 from api.slices import Binder
 from schemas.clock import Clock
 from schemas.taxonomy.pack import Pack
@@ -69,14 +70,17 @@ class RollupDesk:
     def differences(self, one: Standing, progress: Progress) -> Iterator[dict[str, Any]]:
         """Rows of a tenant's rollups that are not what the events say; of counted days only."""
         pack = self._packs[one.pack]
-        families = [family for family in FAMILIES.values() if family.known_to(pack)]
-        for done, family in enumerate(families):
-            progress("families", done, len(families))
+        counted = [each for each in COUNTED.values() if each.known_to(pack)]
+        for done, each in enumerate(counted):
+            progress("families", done, len(counted))
             if one.days and one.current:
-                bind = Binder()
-                sql = compared(bind, family, one.tenant, pack, runs(one.days))
+                bind, days = Binder(), runs(one.days)
+                if isinstance(each, Roster):
+                    sql = compared_roster(bind, each, one.tenant, pack, days)
+                else:
+                    sql = compared(bind, each, one.tenant, pack, days)
                 for row in self._warehouse.query(sql, bind.params):
-                    yield {"tenant": one.tenant, "family": family.id, **row, "day": str(row["day"])}
+                    yield {"tenant": one.tenant, "family": each.id, **row, "day": str(row["day"])}
 
     def rebuild(self, tenant: str | None, progress: Progress, *, wait: bool, patience: float) -> bool:
         """Have the watcher count everything anew; whether it has. `wait`: until it has, `patience` seconds at most.

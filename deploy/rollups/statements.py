@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.rollups.counted import insert_days, insert_numbers, runs, told
-from api.rollups.coverage import definition, related, touched
-from api.rollups.families import FAMILIES
+from api.rollups.rosters import COUNTED, Roster, insert_roster
+from api.rollups.standing import definition
+from api.rollups.touched import related, touched
 from api.slices import Binder
 from schemas.taxonomy.pack import Pack
 
@@ -21,7 +22,7 @@ class RollupStatements:
         return definition(pack)
 
     def families(self, pack: Pack) -> Mapping[str, int]:
-        return {family.id: int(family.reach) for family in FAMILIES.values() if family.known_to(pack)}
+        return {name: int(one.reach) for name, one in COUNTED.items() if one.known_to(pack)}
 
     def touched(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
         bind = Binder()
@@ -37,7 +38,10 @@ class RollupStatements:
 
     def insert_days(self, family: str, tenant: str, pack: Pack, days: Sequence[int], revision: int) -> Statement:
         bind = Binder()
-        return insert_days(bind, FAMILIES[family], tenant, pack, runs(days), revision), bind.params
+        one = COUNTED[family]
+        if isinstance(one, Roster):
+            return insert_roster(bind, one, tenant, pack, runs(days), revision), bind.params
+        return insert_days(bind, one, tenant, pack, runs(days), revision), bind.params
 
     def told(self, tenant: str, days: Sequence[int]) -> Statement:
         bind = Binder()

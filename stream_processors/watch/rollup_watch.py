@@ -1,6 +1,6 @@
 """Daily rollups: every few seconds the days that something touched are counted again, and what moved is written down.
 
-Reads: `events`, `conflicts`. Writes: `user_numbers`, `daily_rollups`, `rollup_coverage`, `corrections`. What is counted
+Reads: `events`, `conflicts`. Writes: `TABLES`, `corrections`. What is counted
 is the business of the metrics (`api/rollups`), whose statements come in through a port. Guarantee: a day is only ever
 counted whole, from the events, and readers use it only once the coverage says that it is done; so a round that broke
 off, or came twice, changes nothing. A day is done up to a moment that lies `SETTLE_SECONDS` back, since an insert has
@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import accumulate
 from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
@@ -46,13 +48,15 @@ LONGEST_REST: Final = 600.0
 
 FIRST_DAY: Final = -25_567
 """1900-01-01, where times begin."""
-DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers")
+DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives")
 """The columns of `rollup_coverage`, by reach."""
 
 Statement = tuple[str, Mapping[str, Any]]
-Dirty = tuple[frozenset[int], frozenset[int], frozenset[int]]
-"""Days by how far what touched them reaches: to the day, to days of the same orders, of the same customers."""
-NONE: Final[Dirty] = (frozenset(), frozenset(), frozenset())
+TABLES: Final = ("rollup_coverage", "daily_rollups", "daily_signups", "daily_orders", "user_numbers")
+"""What rollups are kept in."""
+Dirty = tuple[frozenset[int], ...]
+"""Days by how far what touched them reaches: the day, days of the same orders, the same customers, the same lives."""
+NONE: Final[Dirty] = (frozenset(),) * len(DIRTY)
 Place = tuple[int, str, str, str]
 """Day, family, dimension and value."""
 
@@ -73,15 +77,15 @@ class RollupPort(Protocol):
         ...
 
     def families(self, pack: Pack) -> Mapping[str, int]:
-        """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers."""
+        """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers, 3 lives."""
         ...
 
     def touched(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
-        """Rows `day`, `ordered`: days with events inserted since (Unix seconds), and whether they were about orders."""
+        """Rows `day`, `reaching`: days with events inserted since (Unix seconds), and whether these reach others."""
         ...
 
     def related(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
-        """Rows `day`, `ordered`: days that these reach, with an order, or else a customer."""
+        """Rows `day`, `reach`: days that these reach, and how far that is."""
         ...
 
     def insert_numbers(self, tenant: str, days: Sequence[int], first: int) -> Statement:
@@ -107,9 +111,9 @@ class Coverage:
     dirty: Dirty
 
     def with_dirty(self, more: Dirty) -> Coverage:
-        """With further dirty days; what is dirty for all is so for orders, and what is for these, for customers."""
-        day, orders, customers = (one | other for one, other in zip(self.dirty, more, strict=True))
-        return replace(self, dirty=(day, day | orders, day | orders | customers))
+        """With further dirty days; what is dirty for one reach is so for every longer one."""
+        both = (one | other for one, other in zip(self.dirty, more, strict=True))
+        return replace(self, dirty=tuple(accumulate(both, operator.or_)))
 
 
 class RollupWatch:
@@ -165,12 +169,12 @@ class RollupWatch:
             days = frozenset(self._sizes(tenant, FIRST_DAY, before))
             if not days:
                 return days
-            known = Coverage(definition, until, before, NONE).with_dirty((days, days, days))
+            known = Coverage(definition, until, before, NONE).with_dirty((days,) * len(DIRTY))
         else:
             since, closed = known.until, frozenset(range(known.before, before))
             known = replace(known, until=until, before=max(before, known.before))
             known = known.with_dirty(self._touched(tenant, pack, since, known.before))
-            known = known.with_dirty((closed, closed, closed))
+            known = known.with_dirty((closed,) * len(DIRTY))
         self._say(tenant, known)
         if not is_being_filled(self._warehouse, tenant, now):
             known = self._count(tenant, pack, known, told=not fresh)
@@ -189,8 +193,7 @@ class RollupWatch:
             self._count_days(tenant, pack, known, days)
             if told:
                 self._tell(tenant, before, self._told(tenant, days))
-            day, orders, customers = (one - set(days) for one in known.dirty)
-            known = replace(known, dirty=(day, orders, customers))
+            known = replace(known, dirty=tuple(one - set(days) for one in known.dirty))
             self._say(tenant, known)
             ended = self._clock.monotonic()
             rest = min(REST * (ended - began), LONGEST_REST)
@@ -222,16 +225,17 @@ class RollupWatch:
 
     def forget(self, tenant: str) -> None:
         """Have everything of a tenant counted anew; until then readers use the events. Raises `Retryable`."""
-        for table in ("rollup_coverage", "daily_rollups", "user_numbers"):
+        for table in TABLES:
             self._warehouse.command(f"DELETE FROM {table} WHERE tenant = {{tenant:String}}", {"tenant": tenant})
 
     def _touched(self, tenant: str, pack: Pack, since: float, before: int) -> Dirty:
         found = self._warehouse.query(*self._sql.touched(tenant, pack, since, before))
-        days = _days(found)
-        if not any(int(row["ordered"]) for row in found):
-            return days, days, days
-        reached = self._warehouse.query(*self._sql.related(tenant, pack, since, before))
-        return days, _days(row for row in reached if int(row["ordered"])), _days(reached)
+        more: list[set[int]] = [set() for _ in DIRTY]
+        more[0].update(int(row["day"]) for row in found)
+        if any(int(row["reaching"]) for row in found):
+            for row in self._warehouse.query(*self._sql.related(tenant, pack, since, before)):
+                more[int(row["reach"])].add(int(row["day"]))
+        return tuple(map(frozenset, more))
 
     def _unsettled(self, tenant: str) -> float:
         """Since when (Unix seconds) events are being taken out that may be there still; infinity where none is."""
@@ -277,8 +281,8 @@ class RollupWatch:
             return None
         (row,) = rows
         self._revision = max(self._revision, int(row["revision"]))
-        day, orders, customers = (frozenset(map(int, row[f"days_{reach}"])) for reach in range(len(DIRTY)))
-        return Coverage(row["definition"], float(row["at"]), int(row["first_open"]), (day, orders, customers))
+        dirty = tuple(frozenset(map(int, row[f"days_{reach}"])) for reach in range(len(DIRTY)))
+        return Coverage(row["definition"], float(row["at"]), int(row["first_open"]), dirty)
 
     def _say(self, tenant: str, known: Coverage) -> None:
         row = {
@@ -335,10 +339,6 @@ def corrections(
         for name, one, other in zip(Counts._fields, was, now, strict=True):
             row |= {f"{name}_before": str(one), f"{name}_after": str(other)}
         yield orjson.dumps(row) + b"\n"
-
-
-def _days(rows: Iterable[Mapping[str, Any]]) -> frozenset[int]:
-    return frozenset(int(row["day"]) for row in rows)
 
 
 def _date(day: int) -> str:

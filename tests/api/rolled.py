@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
+from api.cohort_sql import CohortBy, CohortQuestion, RetainedBy
+from api.cohorts import answer as cohorts
 from api.expected import ExpectedReader
 from api.kpi_facts import read_facts
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader, Params, Row
-from api.rollups.coverage import Coverage, CoverageReader
+from api.rollups.coverage import Coverage
+from api.rollups.standing import CoverageReader
 from api.slices import Slice
 from deploy.rollups.statements import RollupStatements
 from schemas.clock import ManualClock
+from schemas.cohorts import shipped_cohort_rules
 from schemas.errors import Retryable
 from schemas.metrics import Metric
 from schemas.taxonomy import Pack
@@ -103,6 +109,22 @@ class Site:
             "events", lines(events, self.pack, self.tenant, backfill=True, inserted_at=round(self.at, 3))
         )
 
+    def take_out(self, event: Event) -> dict[str, Any]:
+        """A conflict has moved an event, which may still be there; the row."""
+        self.at += 100
+        moved = {"found_at": round(self.at, 3), "kind": "user", "moved": True, "revision": 1}
+        row: dict[str, Any] = orjson.loads(lines([event], self.pack, self.tenant, backfill=True)) | moved
+        self.store.insert_lines("conflicts", orjson.dumps({**row, "settled": False}) + b"\n")
+        return row
+
+    def forget(self, event: Event, row: Mapping[str, Any]) -> None:
+        """The event is gone, and that is settled."""
+        self.store.command(
+            "DELETE FROM events WHERE tenant = {t:String} AND event_id = {id:String}",
+            {"t": self.tenant, "id": event["event_id"]},
+        )
+        self.store.insert_lines("conflicts", orjson.dumps({**row, "settled": True, "revision": 2}) + b"\n")
+
     def round(self, after: float = 600.0) -> frozenset[int]:
         """A round, long enough after all that was stored; what rests is due."""
         self.at += after
@@ -127,7 +149,7 @@ class Site:
         self.spy.asked.clear()
         other = await self.metrics(self.coverage()).answer(metric, asked, self.pack, limit=1000)
         assert other == one, (metric.id, asked)
-        return sum("daily_rollups" in sql for sql in self.spy.asked)
+        return self.used()
 
     async def check_kpis(self, span: tuple[int, int]) -> int:
         """The same of what KPIs are made of."""
@@ -135,7 +157,22 @@ class Site:
         one = await read_facts(self.spy, asked, self.pack)
         self.spy.asked.clear()
         assert await read_facts(self.spy, asked, self.pack, covered) == one, span
-        return sum("daily_rollups" in sql for sql in self.spy.asked)
+        return self.used()
+
+    def used(self) -> int:
+        """How many of the statements read days that were counted."""
+        return sum("FROM daily_" in sql for sql in self.spy.asked)
+
+    async def check_cohorts(self, span: tuple[int, int], by: CohortBy, retained_by: RetainedBy, months: int) -> int:
+        """The same of cohorts."""
+        asked = CohortQuestion(self.tenant, self.pack, by, *span, months, END)
+        ledger, rules = LedgerReader(self.spy, self.clock), shipped_cohort_rules()
+        one = await cohorts(self.spy, ledger, asked, rules, retained_by, True)
+        covered = await self.covered()
+        self.spy.asked.clear()
+        other = await cohorts(self.spy, ledger, asked, rules, retained_by, True, covered)
+        assert other == one, (span, by, retained_by)
+        return self.used()
 
     def asked(self, span: tuple[int, int], **more: Any) -> Slice:
         return Slice(self.tenant, *span, **{"filters": {}, "known_ms": END, **more})

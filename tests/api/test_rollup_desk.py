@@ -54,6 +54,27 @@ def test_a_rollup_that_says_something_else_is_found(site: Site, desk: RollupDesk
     assert row["family"] == "converted" and row["dimension"] == ""
 
 
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("daily_orders", "arrayMap(one -> one + 1, micros) AS micros"),
+        ("daily_orders", "arrayMap(one -> one - 1, firsts) AS firsts"),
+        ("daily_signups", "arrayMap(one -> '', channels) AS channels"),
+        ("daily_signups", "arraySlice(times, 1, 0) AS times, arraySlice(users, 1, 0) AS users"),
+    ],
+)
+def test_a_roster_that_says_something_else_is_found(site: Site, desk: RollupDesk, table: str, change: str) -> None:
+    site.round()
+    (one,) = desk.standings(site.tenant)
+    site.store.command(
+        f"INSERT INTO {table} SELECT * REPLACE ({change}, revision + 1 AS revision)"
+        f" FROM (SELECT * FROM {table} WHERE tenant = {{t:String}} AND notEmpty(users) ORDER BY day LIMIT 1)",
+        {"t": site.tenant},
+    )
+    (row,) = desk.differences(one, quiet)
+    assert row["family"] == {"daily_orders": "order_roster", "daily_signups": "signup_roster"}[table]
+
+
 def test_rebuilding_counts_all_days_again(site: Site, desk: RollupDesk) -> None:
     """Also what nothing touched: a wrong rollup is right again; and again only once."""
     site.round()

@@ -13,8 +13,9 @@ import pytest
 from api.corrections import correction_rows, metrics_by_family
 from api.measures import MEASURES
 from api.reader import ClickHouseReader
-from api.rollups.coverage import Coverage, CoverageReader
+from api.rollups.coverage import Coverage
 from api.rollups.families import Reach
+from api.rollups.standing import CoverageReader
 from api.slices import Interval
 from schemas.errors import Retryable
 from schemas.metrics import Dimension, Metric, shipped_dictionary
@@ -22,7 +23,7 @@ from schemas.taxonomy import Pack
 from sinks.warehouse import Warehouse
 from stream_processors.watch.rollup_watch import batches
 from tests.api.rolled import DAY_MS, END, MIDNIGHT, RANGES, Site
-from tests.api.world import DAY, NOW, Event, World, lines
+from tests.api.world import DAY, NOW, Event, World
 
 ROLLED = [
     metric
@@ -31,6 +32,7 @@ ROLLED = [
     in {
         "roas", "ctr", "conversion_rate", "cac", "cpc", "impressions", "budget_utilization", "aov", "engagement_rate",
         "open_rate", "average_frequency", "revenue", "purchases", "active_users", "events", "repeat_purchase_rate",
+        "ltv", "cac_payback",
     }
 ]  # fmt: skip
 INTERVALS = [None, Interval.DAY, Interval.WEEK, Interval.MONTH]
@@ -153,7 +155,8 @@ async def test_an_order_reaches_the_days_of_its_order_and_of_its_user(site: Site
     site.insert([bought(6, second)])
     covered = await site.covered()
     days = [MIDNIGHT // DAY_MS - day for day in (6, 2, 4)]
-    assert covered and [sorted(one) for one in covered.dirty] == [[days[0]], sorted(days[:2]), sorted(days)]
+    reached = [[days[0]], sorted(days[:2]), sorted(days), sorted(days)]
+    assert covered and [sorted(one) for one in covered.dirty] == reached
     for name in ("purchases", "revenue", "cac", "events"):
         metric = next(one for one in ROLLED if one.id == name)
         await site.check(metric, site.asked(RANGES["until now"], interval=Interval.DAY))
@@ -171,16 +174,10 @@ async def test_what_is_taken_out_leaves_the_rollups(site: Site) -> None:
     gone["properties"]["campaign_id"] = world.uuid()
     site.insert(events)
     assert not site.round()
-    site.at += 100
-    moved = {"found_at": round(site.at, 3), "kind": "user", "moved": True, "revision": 1}
-    row = orjson.loads(lines([gone], site.pack, site.tenant, backfill=True)) | moved
-    site.store.insert_lines("conflicts", orjson.dumps({**row, "settled": False}) + b"\n")
+    row = site.take_out(gone)
     site.round(200)
     await _check_all(site, events=("events", "roas", "conversion_rate"))
-    site.store.command("DELETE FROM events WHERE tenant = {t:String} AND event_id = {id:String}", {
-        "t": site.tenant, "id": gone["event_id"],
-    })  # fmt: skip
-    site.store.insert_lines("conflicts", orjson.dumps({**row, "settled": True, "revision": 2}) + b"\n")
+    site.forget(gone, row)
     site.round(200)
     site.round(200)
     covered = await site.covered()
