@@ -28,7 +28,7 @@ def test_cards_fill_and_the_console_stays_empty(window: Browser, mock: Mock) -> 
 
 
 def test_customers_are_shown(window: Browser, mock: Mock) -> None:
-    """KPIs beside the month before, a funnel, segments, retention and the hours of the week."""
+    """KPIs beside the month before, a funnel, segments, retention, the hours of the week, credit, and what moved."""
     window.open(mock("busy"))
     window.wait("return document.querySelectorAll('#kpis dd strong').length === 12")
     window.wait("return document.querySelectorAll('#funnel li').length === 5")
@@ -36,6 +36,9 @@ def test_customers_are_shown(window: Browser, mock: Mock) -> None:
     window.wait("return document.querySelectorAll('#segments tbody tr').length === 8")
     window.wait("return document.querySelectorAll('#cohorts tbody tr').length === 6")
     assert window.run("return document.querySelectorAll('#heatmap td').length") == 7 * 24
+    window.wait("return document.querySelectorAll('#attribution tbody tr').length === 4")
+    window.wait("return document.querySelectorAll('#corrections li').length === 3")
+    assert "+3 clicked" in window.run("return document.querySelector('#corrections').textContent")
     assert window.console() == []
 
 

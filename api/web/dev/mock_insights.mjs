@@ -74,3 +74,24 @@ export function heatmap(empty) {
   );
   return { timezone: "Europe/Berlin", count: empty ? 0 : 18231, cells, insights: empty ? [] : ["Busiest: friday 20:00 (Europe/Berlin) with 84 an hour."] };
 }
+
+export function attribution(empty) {
+  const rows = [["email", 212, [9120, 7410, 8204.5, 7990.2], 0.84], ["push", 431, [8210, 10480, 9377.25, 9105.8], 2.1], ["in_app", 188, [4105, 3020, 3512.75, 3671], null], ["sms", 64, [990, 1515, 1330.5, 1658], -0.32]];
+  const names = ["last", "first", "linear", "markov"];
+  const spread = (values) => (100 * (Math.max(...values) - Math.min(...values))) / (values.reduce((a, b) => a + b) / values.length);
+  const group = ([name, touched, credit, roi]) => ({
+    group: name,
+    conversions_touched: touched,
+    models: Object.fromEntries(names.map((model, at) => [model, { conversions: credit[at] / 40, revenue: credit[at], roi: model === "last" ? roi : null }])),
+    spread_percent: spread(credit),
+  });
+  return { by: "channel", lookback_days: 30, unattributed: { conversions: empty ? 0 : 51, revenue: empty ? 0 : 2214.4 }, groups: empty ? [] : rows.map(group) };
+}
+
+export function corrections(empty, now) {
+  const rows = [["2026-11-20", "clicked", 1204, 1207, ["ctr", "cpc"], 40], ["2026-11-20", "sent", 30112, 30140, ["ctr", "impressions", "engagement_rate", "average_frequency"], 40], ["2026-11-18", "purchased", 311, 310, ["aov", "revenue"], 5400]];
+  const one = ([day, counted, before, after, metrics, seconds]) => ({ found_at: new Date((now - seconds) * 1000).toISOString(), day, counted, metrics, dimension: null, value: null, events: { before, after, change: after - before }, amount: null, users: null });
+  const whole = rows.map(one);
+  const split = { ...whole[0], dimension: "campaign_id", value: "3f1e" };
+  return { corrections: empty ? [] : [whole[0], split, ...whole.slice(1)], total: empty ? 0 : 4 };
+}

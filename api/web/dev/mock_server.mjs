@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DICTIONARY, iso, metric, when } from "./mock_data.mjs";
-import { cohorts, funnel, heatmap, kpis, segments } from "./mock_insights.mjs";
+import { attribution, cohorts, corrections, funnel, heatmap, kpis, segments } from "./mock_insights.mjs";
 import { alerts, anomalies, churn, evaluations, NO_CHURN, pipeline, userChurn } from "./mock_events.mjs";
 
 const STATIC = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "static");
@@ -57,6 +57,8 @@ function read(path, query) {
     "/cohorts": () => cohorts(empty),
     "/segments": () => segments(empty),
     "/heatmap": () => heatmap(empty),
+    "/attribution": () => attribution(empty),
+    "/corrections": () => corrections(empty, moment),
   };
   return answers[path]?.();
 }

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Cohorts, HeatCell, Segment } from "../src/api/insights";
+import type { Attribution, Cohorts, Correction, HeatCell, Segment } from "../src/api/insights";
+import { credited, roi } from "../src/components/attribution";
 import { shownMonths } from "../src/components/cohorts";
+import { ofWholeDays, told } from "../src/components/corrections";
 import { percent } from "../src/components/funnel";
 import { byDay } from "../src/components/heatmap";
 import { kpiValue } from "../src/components/kpis";
@@ -50,4 +52,29 @@ test("what does not depend on the range stays when the range changes", () => {
   const loaded = reduce(initialState("24h"), { type: "loaded", name: "kpis", range: "24h", value: { kpis: {} } });
   const changed = reduce(loaded, { type: "range", range: "7d" });
   assert.deepEqual(changed.kpis.value, { kpis: {} });
+});
+
+test("channels that a model credits with anything are shown, the last touch first", () => {
+  const credit = (last: number, first: number) => ({
+    last: { conversions: 1, revenue: last, roi: null },
+    first: { conversions: 1, revenue: first, roi: null },
+  });
+  const group = (name: string, last: number, first: number) => ({ group: name, conversions_touched: 1, models: credit(last, first), spread_percent: null });
+  const groups = [group("sms", 0, 0), group("push", 0, 7), group("email", 5, 0), group("in_app", 9, 1)];
+  const found: Attribution = { by: "channel", lookback_days: 30, unattributed: { conversions: 0, revenue: 0 }, groups };
+  assert.deepEqual(credited(found).map((one) => one.group), ["in_app", "email", "push"]);
+});
+
+test("a return says whether it is a gain", () => {
+  assert.equal(roi(0.84), "+84%");
+  assert.equal(roi(-0.32), "−32%");
+  assert.equal(roi(0), "0%");
+  assert.equal(roi(null), "–");
+});
+
+test("a day that moved is told once, in words", () => {
+  const one: Correction = { found_at: "2026-11-21T09:00:00.000Z", day: "2026-11-20", counted: "message_opened", metrics: [], dimension: null, value: null, events: { before: 5, after: 3, change: -2 } };
+  assert.equal(told(one), "−2 message opened");
+  assert.equal(told({ ...one, events: { before: 5, after: 5, change: 0 } }), "±0 message opened");
+  assert.deepEqual(ofWholeDays([one, { ...one, dimension: "campaign_id", value: "x" }]), [one]);
 });

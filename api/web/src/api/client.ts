@@ -1,7 +1,7 @@
 /** Reads and actions over the API. Every failure is an ApiError that says what to do, never a bare exception. */
 
 import { limiter } from "./limit";
-import type { Cohorts, Funnel, Heatmap, Kpis, Segments } from "./insights";
+import type { Attribution, Cohorts, Correction, Funnel, Heatmap, Kpis, Segments } from "./insights";
 import type { Alert, Anomaly, ChurnRisk, Metric, MetricDefinition, ModelEvaluation, Pipeline, UserChurn } from "./types";
 
 export const BASE = "/api/v1/analytics";
@@ -43,6 +43,10 @@ export interface Api {
   cohorts(months: number): Promise<Cohorts>;
   segments(): Promise<Segments>;
   heatmap(timezone: string): Promise<Heatmap>;
+  /** Of the last 30 days, by channel. */
+  attribution(models: readonly string[]): Promise<Attribution>;
+  /** Of the last 7 days, newest first. */
+  corrections(): Promise<readonly Correction[]>;
   act(alertId: string, action: "acknowledge" | "resolve"): Promise<void>;
 }
 
@@ -65,6 +69,8 @@ export function api(key: string, fetcher: typeof fetch = (input, init) => fetch(
     cohorts: (months) => get("/cohorts", { months }),
     segments: () => get("/segments"),
     heatmap: (timezone) => get("/heatmap", { timezone }),
+    attribution: (models) => get("/attribution", { model: models.join(","), limit: 1 }),
+    corrections: async () => (await get<{ corrections: Correction[] }>("/corrections", { limit: 200 })).corrections,
     act: async (alertId, action) => {
       await request(fetcher, key, "POST", `/alerts/${encodeURIComponent(alertId)}/${action}`);
     },

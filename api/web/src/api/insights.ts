@@ -1,4 +1,4 @@
-/** What the API answers about customers: KPIs, funnels, cohorts, segments, the heatmap. Null: cannot be told. */
+/** What the API answers about customers: KPIs, funnels, cohorts, segments, credit, the heatmap. Null: cannot be told. */
 
 export type KpiUnit = "count" | "percent" | "ratio" | "currency" | "minutes" | "score";
 
@@ -72,4 +72,42 @@ export interface Heatmap {
   readonly count: number;
   readonly cells: readonly HeatCell[];
   readonly insights: readonly string[];
+}
+
+export interface Credit {
+  readonly conversions: number;
+  readonly revenue: number;
+  /** A share of the spend. */
+  readonly roi: number | null;
+}
+
+export interface Attributed {
+  readonly group: string;
+  readonly conversions_touched: number;
+  readonly models: Readonly<Record<string, Credit>>;
+  readonly spread_percent: number | null;
+}
+
+export interface Attribution {
+  readonly by: string;
+  readonly lookback_days: number;
+  readonly unattributed: { readonly conversions: number; readonly revenue: number };
+  readonly groups: readonly Attributed[];
+}
+
+export interface Moved {
+  readonly before: number;
+  readonly after: number;
+  readonly change: number;
+}
+
+export interface Correction {
+  readonly found_at: string;
+  readonly day: string;
+  readonly counted: string;
+  readonly metrics: readonly string[];
+  /** Null: of the whole day. */
+  readonly dimension: string | null;
+  readonly value: string | null;
+  readonly events: Moved;
 }

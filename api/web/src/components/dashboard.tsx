@@ -7,10 +7,12 @@ import { initialState, reduce } from "../state/model";
 import { createStore, StoreContext, useSelect } from "../state/store";
 import { Alerts } from "./alerts";
 import { Anomalies } from "./anomalies";
+import { Attribution } from "./attribution";
 import { Campaigns } from "./campaigns";
 import { Churn } from "./churn";
 import { Cohorts } from "./cohorts";
 import { TroubleBanner } from "./connection";
+import { Corrections } from "./corrections";
 import { EventRate } from "./event_rate";
 import { Freshness } from "./freshness";
 import { Funnel } from "./funnel";
@@ -57,6 +59,8 @@ export function Dashboard({ secret, signedOut }: Props) {
         <Segments />
         <Cohorts />
         <Heatmap />
+        <Attribution />
+        <Corrections />
         <ModelQuality />
         <Freshness />
         <footer class="foot">

@@ -69,6 +69,8 @@ function jobs(read: Reader, stale: Set<string>): Job[] {
     { every: 120, run: read.segments },
     { every: 300, run: read.heatmap },
     { every: 300, run: read.cohorts },
+    { every: 60, run: read.corrections },
+    { every: 300, run: read.attribution },
     { every: 300, ranged: true, run: read.previous },
     { every: 3, run: refresh },
   ];

@@ -2,7 +2,7 @@
 
 import type { Phase } from "../api/live";
 import type { Alert, Anomaly, ChurnRisk, Metric, MetricDefinition, ModelEvaluation, Pipeline, ServiceStatus } from "../api/types";
-import type { Cohorts, Funnel, Heatmap, Kpis, Segments } from "../api/insights";
+import type { Attribution, Cohorts, Correction, Funnel, Heatmap, Kpis, Segments } from "../api/insights";
 import { rangeInfo, type Range } from "../format/time";
 import { coversRange, type Row } from "./metrics";
 import { trail, type Rates } from "./rates";
@@ -48,11 +48,13 @@ export interface State {
   readonly cohorts: Resource<Cohorts>;
   readonly segments: Resource<Segments>;
   readonly heatmap: Resource<Heatmap>;
+  readonly attribution: Resource<Attribution>;
+  readonly corrections: Resource<readonly Correction[]>;
 }
 
 export type ResourceName =
   | "pipeline" | "rates" | "leaderboard" | "alerts" | "anomalies" | "churn" | "evaluations"
-  | "kpis" | "funnel" | "cohorts" | "segments" | "heatmap";
+  | "kpis" | "funnel" | "cohorts" | "segments" | "heatmap" | "attribution" | "corrections";
 
 export type Action =
   | { readonly type: "range"; readonly range: Range }
@@ -93,6 +95,8 @@ export function initialState(range: Range): State {
     cohorts: EMPTY,
     segments: EMPTY,
     heatmap: EMPTY,
+    attribution: EMPTY,
+    corrections: EMPTY,
   };
 }
 

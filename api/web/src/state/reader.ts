@@ -13,6 +13,8 @@ export const RATE_SPAN = 1800;
 const RATE_LAYERS = 7;
 const CHURN_USERS = 8;
 const COHORT_MONTHS = 6;
+/** Models of attribution that the page shows. */
+export const CREDITED_BY = ["last", "first", "linear", "markov"] as const;
 
 export interface Reader {
   /** Values and small charts of all cards. */
@@ -32,6 +34,8 @@ export interface Reader {
   cohorts(): Promise<void>;
   segments(): Promise<void>;
   heatmap(): Promise<void>;
+  attribution(): Promise<void>;
+  corrections(): Promise<void>;
 }
 
 export function reader(client: Api, store: Store, message: (error: unknown) => string): Reader {
@@ -81,6 +85,8 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
     cohorts: () => load("cohorts", () => client.cohorts(COHORT_MONTHS), false),
     segments: () => load("segments", client.segments, false),
     heatmap: () => load("heatmap", () => client.heatmap(zone()), false),
+    attribution: () => load("attribution", () => client.attribution(CREDITED_BY), false),
+    corrections: () => load("corrections", client.corrections, false),
   };
 }
 
