@@ -39,7 +39,7 @@ from sinks.migrate import migrate
 from sinks.warehouse import Warehouse
 from stream_processors.metrics import WorkerMetrics
 from stream_processors.settings import WatcherSettings
-from stream_processors.watch.rollup_watch import RollupWatch
+from stream_processors.watch.rollup_watch import TABLES, RollupWatch
 
 DAYS = 90
 DAY = 86_400
@@ -142,9 +142,15 @@ def questions(end: int) -> dict[str, tuple[str, dict[str, str]]]:
         "active users by day, 90 days": ("/metrics/active_users", {**whole, "interval": "day"}),
         "new customers (cac), 90 days": ("/metrics/cac", whole),
         "kpis, 30 days": ("/kpis", month),
+        "kpis, 30 days beside the 30 before": ("/kpis", {**month, "compare": "previous_period"}),
+        "lifetime value, 90 days": ("/metrics/ltv", whole),
+        "retention_30d, 90 days": ("/metrics/retention_30d", whole),
         "retention cohorts by month": ("/cohorts", whole),
+        "retention cohorts by channel": ("/cohorts", {**whole, "cohort_by": "acquisition_channel"}),
+        "cohorts by month, with revenue": ("/cohorts", {**whole, "metric": "revenue"}),
         "funnel campaign_to_purchase, 30 days": ("/funnel", {**month, "funnel": "campaign_to_purchase"}),
         "funnel signup_to_purchase, 90 days": ("/funnel", {**whole, "funnel": "signup_to_purchase"}),
+        "any funnel, 90 days": ("/funnel", {**whole, "steps": "impression,open,click,purchase", "window": "7d"}),
     }
 
 
@@ -284,8 +290,8 @@ def run(count: int, folder: Path, *, raw: bool) -> dict[str, Any]:
     users = max(1000, count // 50)
     with server(folder) as url:
         house = Warehouse(url)
+        migrate(house, SystemClock(), {name: extra_columns(pack) for name, pack in shipped_packs().items()})
         if not (folder / "filled").exists():
-            migrate(house, SystemClock(), {name: extra_columns(pack) for name, pack in shipped_packs().items()})
             took = fill(house, count, users, end)
             sys.stderr.write(f"{count:,} events stored in {took:.0f} s\n")
             settle(house)
@@ -303,7 +309,7 @@ def run(count: int, folder: Path, *, raw: bool) -> dict[str, Any]:
         "events": count,
         "users": users,
         "bytes_per_event": before["events"] / count,
-        "rollup_bytes_per_event": (after["daily_rollups"] + after["user_numbers"]) / count,
+        "rollup_bytes_per_event": sum(after.get(table, 0) for table in TABLES) / count,
         "rounds": counted,
         "cached_reads_a_second": cached,
         "raw": {name: one and one[0] for name, one in from_events.items()},
