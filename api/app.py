@@ -17,7 +17,7 @@ from api.ledger import LedgerReader
 from api.live import VERSION, Hub
 from api.metrics import Limits, check_measures
 from api.reader import ClickHouseReader, Reader, Spent
-from api.rollups.coverage import CoverageReader
+from api.rollups.standing import CoverageReader
 from api.routing import ROOT, all_routers
 from api.segments import SegmentReader
 from api.settings import ApiSettings
@@ -45,24 +45,28 @@ def create_app(
     dictionary: Dictionary | None = None,
     funnels: Funnels | None = None,
     dead_letters: DeadLetterDesk | None = None,
+    slow: Reader | None = None,
 ) -> FastAPI:
     """The ASGI application. `app.state.live.close()` ends the live streams; shutdown does it too.
 
-    The caller owns `reader` and closes it. Raises ConfigError when what is declared cannot be computed.
+    `slow`: the reader for questions that may take long; else `reader`. The caller owns both and closes them. Raises
+    ConfigError when what is declared cannot be computed.
     """
     dictionary, funnels = dictionary or shipped_dictionary(), funnels or shipped_funnels()
     _check_declared(dictionary, funnels, packs)
-    measured = MeasuredReader(reader, clock)
+    slow = slow or reader
+    measured, measured_slow = MeasuredReader(reader, clock), MeasuredReader(slow, clock)
     ledger = LedgerReader(measured, clock)
     expected = ExpectedReader(measured, clock)
     limits = Limits(settings.max_buckets, settings.max_groups)
     coverage = CoverageReader(measured, clock)
     metrics = MeasuredMetrics(measured, ledger, expected, limits, clock, coverage, settings.prices)
     segments = SegmentReader(measured, ledger, shipped_patterns(), shipped_clusters())
-    read = (dictionary, ledger, metrics, funnels, segments, coverage)
+    read = (dictionary, ledger, metrics, funnels, segments, coverage, measured_slow)
     ctx = Context(settings, measured, keys, publish, packs, clock, *read, dead_letters=dead_letters)
     hub = Hub(ctx)
-    metrics.telemetry = measured.telemetry = telemetry = Telemetry(lambda: hub.subscribers, _spending(reader))
+    telemetry = Telemetry(lambda: hub.subscribers, _spending(reader, slow))
+    metrics.telemetry = measured.telemetry = measured_slow.telemetry = telemetry
     telemetry.start_time.set(clock.now())
 
     @asynccontextmanager
@@ -97,6 +101,7 @@ def _check_declared(dictionary: Dictionary, funnels: Funnels, packs: Mapping[str
     shipped_attribution()
 
 
-def _spending(reader: Reader) -> Callable[[], Spent]:
-    """What the reader has taken of the warehouse so far."""
-    return (lambda: reader.spent) if isinstance(reader, ClickHouseReader) else Spent
+def _spending(*readers: Reader) -> Callable[[], Spent]:
+    """What readers have taken of the warehouse so far."""
+    counted = {id(one): one for one in readers if isinstance(one, ClickHouseReader)}.values()
+    return lambda: Spent(*(sum(numbers) for numbers in zip(Spent(), *(one.spent for one in counted), strict=True)))

@@ -1,8 +1,10 @@
 """ASGI middleware: answers about metrics are given again for a second, and computed once for all who ask meanwhile.
 
-Only answers about a tenant as a whole; what names users is never kept. An answer is found by tenant, pack, role and the
-exact address, so nobody sees what another key may not. Its age counts from before it was computed. Every such answer
-has a validator: `If-None-Match` is answered with 304 while nothing but the age of the data is other.
+What takes long to compute is given again for ten times as long as it took, and after that once more for as long while
+a new one is computed; `as_of` says of when it is. Only answers about a tenant as a whole are kept, nothing that names
+users. An answer is found by tenant, pack, role and the exact address, so nobody sees what another key may not. Its age
+counts from before it was computed. Every such answer has a validator: `If-None-Match` is answered with 304 while
+nothing but the age of the data is other.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ MOST: Final = 1_000
 MOST_BYTES: Final = 64 * 2**20
 """Answers that are kept, and their bytes; the oldest go first."""
 _KEPT: Final = frozenset({"metrics", "query", "kpis", "cohorts", "funnel", "heatmap", "attribution", "corrections"})
+_SLOW: Final = frozenset({"funnel", "attribution", "cohorts"})
+"""What may take long over a long history."""
+SLOW_TIMES: Final = 10
+LONGEST_SECONDS: Final = 300.0
 _AGE: Final = re.compile(rb'"age_seconds":[0-9.e+-]+')
 
 Question = tuple[str, str, str, str, bytes]
@@ -34,9 +40,13 @@ Question = tuple[str, str, str, str, bytes]
 
 @dataclass(frozen=True)
 class _Answer:
-    """A response, and the route that gave it, by which requests are counted. `began`: monotonic seconds."""
+    """A response, and the route that gave it, by which requests are counted.
 
-    began: float
+    Monotonic seconds: up to `until` it is as good as new, up to `last` it is given while a new one is computed.
+    """
+
+    until: float
+    last: float
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
@@ -54,6 +64,7 @@ class AnswerCache:
         self._app, self._keys, self._clock, self._root, self._seconds = app, keys, clock, root, seconds
         self._answers: OrderedDict[Question, asyncio.Future[_Answer]] = OrderedDict()
         self._bytes = 0
+        self._renewing: dict[Question, asyncio.Task[None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asking = self._seconds > 0 and scope["type"] == "http" and scope["method"] == "GET"
@@ -65,6 +76,8 @@ class AnswerCache:
         if answer is None:
             answer = await self._ask(question, scope, receive)
         else:
+            if self._clock.monotonic() >= answer.until and question not in self._renewing:
+                self._renewing[question] = asyncio.create_task(self._renew(question, dict(scope)))
             scope.update(answer.route)
         await _send(answer, Request(scope).headers.get("if-none-match", ""), send)
 
@@ -81,7 +94,7 @@ class AnswerCache:
         return key.tenant, key.pack, str(key.role), path, scope.get("query_string", b"")
 
     async def _known(self, question: Question) -> _Answer | None:
-        """A fresh answer, or the one that is being computed; None where there is none, or it failed."""
+        """An answer that may be given, or the one that is being computed; None where there is none, or it failed."""
         pending = self._answers.get(question)
         if pending is None:
             return None
@@ -91,7 +104,7 @@ class AnswerCache:
             if not pending.done() or pending.cancelled():
                 raise
             return None
-        return answer if self._clock.monotonic() - answer.began < self._seconds else None
+        return answer if self._clock.monotonic() < answer.last else None
 
     async def _ask(self, question: Question, scope: Scope, receive: Receive) -> _Answer:
         """Compute it, for whoever asks the same meanwhile, too. What is not 200 is told and not kept."""
@@ -105,6 +118,24 @@ class AnswerCache:
             pending.set_exception(error if isinstance(error, Exception) else RuntimeError("given up"))
             pending.exception()
             raise
+        self._keep(question, pending, answer)
+        return answer
+
+    async def _renew(self, question: Question, scope: Scope) -> None:
+        """Compute it again for those who come later. What fails is left for them to see."""
+        try:
+            answer = await self._computed(scope, _no_body)
+            if answer.status == 200:
+                self._forget(question)
+                self._answers[question] = pending = asyncio.get_running_loop().create_future()
+                self._keep(question, pending, answer)
+        except Exception:
+            self._forget(question)
+        finally:
+            del self._renewing[question]
+
+    def _keep(self, question: Question, pending: asyncio.Future[_Answer], answer: _Answer) -> None:
+        """Give it to whoever waits, and keep it; the oldest answers go."""
         pending.set_result(answer)
         self._bytes += len(answer.body)
         if answer.status != 200:
@@ -114,7 +145,6 @@ class AnswerCache:
             if oldest is None:
                 break
             self._forget(oldest)
-        return answer
 
     async def _computed(self, scope: Scope, receive: Receive) -> _Answer:
         began = self._clock.monotonic()
@@ -137,7 +167,23 @@ class AnswerCache:
             headers["Cache-Control"] = f"private, max-age={int(self._seconds)}"
             headers["Vary"] = "Authorization, X-Api-Key"
         route = {name: scope[name] for name in ("route", "path_params") if name in scope}
-        return _Answer(began, status, headers.raw, body, route)
+        until, last = self._bounds(scope, began)
+        return _Answer(until, last, status, headers.raw, body, route)
+
+    def _bounds(self, scope: Scope, began: float) -> tuple[float, float]:
+        """Until when it is as good as new, and may be given at all."""
+        ended = self._clock.monotonic()
+        took = ended - began
+        if took <= self._seconds or self._first(scope) not in _SLOW:
+            return began + self._seconds, began + self._seconds
+        kept = min(took * SLOW_TIMES, LONGEST_SECONDS)
+        return ended + kept, ended + 2 * kept
+
+    def _first(self, scope: Scope) -> str:
+        """The first part of a path, with or without the root."""
+        path = str(scope["path"])
+        rest = path[len(self._root) + 1 :] if path.startswith(f"{self._root}/") else path[1:]
+        return rest.partition("/")[0]
 
     def _forget(self, question: Question, only: asyncio.Future[_Answer] | None = None) -> None:
         kept = self._answers.get(question)
@@ -146,6 +192,11 @@ class AnswerCache:
         del self._answers[question]
         if kept.done() and not kept.cancelled() and kept.exception() is None:
             self._bytes -= len(kept.result().body)
+
+
+async def _no_body() -> Message:
+    """What is received of a request that is computed again."""
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def _send(answer: _Answer, wanted: str, send: Send) -> None:

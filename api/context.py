@@ -13,7 +13,7 @@ from api.ledger import LedgerReader
 from api.metrics import MetricReader
 from api.problems import Problem
 from api.reader import Reader
-from api.rollups.coverage import CoverageReader
+from api.rollups.standing import CoverageReader
 from api.segments import SegmentReader
 from api.settings import ApiSettings
 from schemas.clock import Clock
@@ -59,7 +59,7 @@ class DeadLetterOrder:
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a route may use; made once by `create_app`."""
+    """Everything a route may use; made once by `create_app`. `slow`: the reader for questions that may take long."""
 
     settings: ApiSettings
     reader: Reader
@@ -73,6 +73,7 @@ class Context:
     funnels: Funnels
     segments: SegmentReader
     coverage: CoverageReader
+    slow: Reader
     dead_letters: DeadLetterDesk | None = None
 
     def now_ms(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from api.slices import Binder, Filter, filter_columns, filter_where
-from api.sources import events_where, order_rows
+from api.sources import events_where, order_rows, orders_in
 from schemas.metrics import Dimension
 from schemas.taxonomy.pack import EventRef, Pack
 
@@ -152,7 +152,10 @@ def _rows(bind: Binder, asked: FunnelQuestion) -> str:
         orders = [ref for ref in asked.pack.roles.get(role, ()) if ref not in taken]
         if _types(refs) & _types(orders):
             columns, before = _columns(asked), asked.until_ms
-            found = order_rows(bind, asked.tenant, orders, columns, before_ms=before, by_campaign=by_campaign)
+            only = orders_in(bind, asked.tenant, orders, ((asked.start_ms, before),))
+            found = order_rows(
+                bind, asked.tenant, orders, columns, before_ms=before, by_campaign=by_campaign, only=only
+            )
             parts.append(_part(bind, asked, found, []))
             taken |= set(orders)
     plain = [ref for ref in refs if ref not in taken and EventRef(ref.event_type, None) not in taken]

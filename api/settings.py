@@ -20,7 +20,15 @@ class ReaderSettings(BaseModel):
     max_rows: int = Field(100_000, ge=100, le=10_000_000, description="Most rows that a query may answer.")
     max_memory: int = Field(2_000_000_000, ge=10_000_000, description="Most memory that a query may use, bytes.")
     threads: int = Field(4, ge=1, le=64, description="Queries that run at the same time.")
+    slow_seconds: int = Field(
+        60, ge=1, le=600, description="Longest a query of a funnel or of attribution may run, seconds."
+    )
+    slow_threads: int = Field(2, ge=1, le=64, description="Such queries that run at the same time, beside the others.")
     queue: int = Field(128, ge=1, le=10_000, description="Queries that may wait; the next one is refused with 503.")
+
+    def slow(self) -> ReaderSettings:
+        """Those of the reader for long questions, which has threads of its own, so that dashboards go on."""
+        return self.model_copy(update={"max_seconds": self.slow_seconds, "threads": self.slow_threads})
 
 
 class Prices(BaseModel):

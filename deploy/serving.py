@@ -32,7 +32,8 @@ def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> N
         raise ConfigError(text, key="HEADRACE_DEV_KEYS")
     clock, packs = SystemClock(), shipped_packs()
     keys = KeyStore(settings.keys_path, clock, dev_keys=settings.dev_keys)
-    reader, actions = ClickHouseReader(settings.api.reader), Actions(settings, packs, clock)
+    reader, slow = ClickHouseReader(settings.api.reader), ClickHouseReader(settings.api.reader.slow())
+    actions = Actions(settings, packs, clock)
     office, close_office = open_office(settings, clock)
     app = create_app(
         settings.api,
@@ -42,6 +43,7 @@ def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> N
         packs=packs,
         clock=clock,
         dead_letters=Desk(office),
+        slow=slow,
     )
     config = uvicorn.Config(
         app,

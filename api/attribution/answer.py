@@ -38,7 +38,7 @@ async def attribution(ctx: Context, asked: Asked, models: Sequence[str], limit: 
     """The JSON object of the endpoint; at most `limit` paths. Raises what the reader raises, and 422 problems."""
     one = asked.slice
     journeys, beside, completeness, as_of = await asyncio.gather(
-        read_journeys(ctx.reader, asked),
+        read_journeys(ctx.slow, asked),
         _beside(ctx, asked),
         ctx.ledger.completeness(one.tenant, one.start_ms, one.end_ms),
         ctx.ledger.as_of(one.tenant),
@@ -68,7 +68,7 @@ def _rules(asked: Asked) -> Rules:
 
 
 async def _beside(ctx: Context, asked: Asked) -> Beside:
-    pack, reader = asked.pack, ctx.reader
+    pack, reader = asked.pack, ctx.slow
     split = replace(asked.slice, group_by=asked.dimension)
     spend, lifetime = MEASURES["spend"], [MEASURES["signed_up_users"], MEASURES["first_year_revenue"]]
 
@@ -88,7 +88,7 @@ async def _experiments(ctx: Context, asked: Asked) -> Experiments | None:
     if asked.by is not By.CAMPAIGN or metric is None or not all(asked.pack.roles.get(role) for role in ROLES):
         return None
     split = replace(asked.slice, group_by=asked.dimension)
-    return await read_experiments(ctx.reader, metric, split, asked.pack)
+    return await read_experiments(ctx.slow, metric, split, asked.pack)
 
 
 def _head(asked: Asked, models: Sequence[str]) -> Object:

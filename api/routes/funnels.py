@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from api.context import Caller, Context, Ctx, Who
 from api.funnel_query import FunnelQuery
 from api.funnels import Named, answer
 from api.members import with_members
+from api.progress import Labelled, label, progress
 from api.query import Empty
 from schemas.funnels import steps_known
 
@@ -29,12 +30,29 @@ async def funnels(ctx: Ctx, who: Who, query: Annotated[Empty, Query()]) -> dict[
 
 
 @router.get("/funnel", summary="Who comes how far through a line of steps")
-async def funnel(ctx: Ctx, who: Who, query: Annotated[FunnelQuery, Query()]) -> dict[str, Any]:
-    """Each user once, on the way that goes furthest. Without `start` the 30 days before `end` are read."""
+async def funnel(ctx: Ctx, who: Who, request: Request, query: Annotated[FunnelQuery, Query()]) -> dict[str, Any]:
+    """Each user once, on the way that goes furthest. Without `start` the 30 days before `end` are read.
+
+    Over a long history this may take a while: `/funnel/progress` with the same parameters tells how far it is.
+    """
     named, beside = query.asked(ctx, who)
+    reader = Labelled(ctx.slow, _label(who, request))
     return await answer(
-        ctx.reader, ctx.ledger, await _resolved(ctx, who, named), await _resolved(ctx, who, beside) if beside else None
+        reader, ctx.ledger, await _resolved(ctx, who, named), await _resolved(ctx, who, beside) if beside else None
     )
+
+
+@router.get("/funnel/progress", summary="How far the answer to a funnel is")
+async def funnel_progress(
+    ctx: Ctx, who: Who, request: Request, query: Annotated[FunnelQuery, Query()]
+) -> dict[str, Any]:
+    """By the parameters of `/funnel`. Nothing runs before it is asked, and once it is answered or was kept."""
+    query.asked(ctx, who)
+    return await progress(ctx.reader, _label(who, request))
+
+
+def _label(who: Caller, request: Request) -> str:
+    return label("funnel", who.tenant, request.query_params.multi_items())
 
 
 async def _resolved(ctx: Context, who: Caller, named: Named) -> Named:

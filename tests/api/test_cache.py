@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from api.cache import AnswerCache
+from api.cache import LONGEST_SECONDS, AnswerCache
 from api.reader import ClickHouseReader
 from api.routing import ROOT
 from api.settings import ApiSettings
@@ -38,9 +38,11 @@ class Counting:
         self.fail = False
         self.age = 1.0
         self.padding = ""
+        self.takes: Callable[[], None] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked += 1
+        self.takes()
         await self.gate.wait()
         if self.fail:
             raise RuntimeError("broken")
@@ -154,6 +156,57 @@ async def test_what_is_kept(setting: Setting, path: str, kept: bool) -> None:
     await setting.get(path)
     await setting.get(path)
     assert setting.app.asked == (1 if kept else 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "took", "kept"),
+    [
+        (f"{ROOT}/funnel", 3.0, 30.0),
+        (f"{ROOT}/funnel", 100.0, LONGEST_SECONDS),
+        (f"{ROOT}/attribution", 2.0, 20.0),
+    ],
+)
+async def test_what_took_long_is_kept_longer(setting: Setting, path: str, took: float, kept: float) -> None:
+    """And then given once more as long, while a new one is computed for those who come later."""
+    setting.app.takes = lambda: setting.clock.advance(took)
+    first = (await setting.get(path)).json()["asked"]
+    setting.app.takes = lambda: None
+    setting.clock.advance(kept - 0.1)
+    assert (await setting.get(path)).json()["asked"] == first and setting.app.asked == 1
+    setting.clock.advance(0.2)
+    setting.app.gate.clear()
+    for _ in range(3):
+        assert (await setting.get(path)).json()["asked"] == first
+    await asyncio.sleep(0)
+    assert setting.app.asked == 2, "one computes, and nobody waits for it"
+    setting.app.gate.set()
+    await asyncio.gather(*setting.cache._renewing.values())
+    assert (await setting.get(path)).json()["asked"] == 2 and setting.app.asked == 2 and not setting.cache._renewing
+
+
+@pytest.mark.parametrize(("path", "took"), [(f"{ROOT}/funnel", 0.5), (CTR, 3.0)])
+async def test_other_answers_are_new_each_second(setting: Setting, path: str, took: float) -> None:
+    """What is quick, and a metric of a live page, however long it takes; its age counts from before it was computed."""
+    setting.app.takes = lambda: setting.clock.advance(took)
+    await setting.get(path)
+    setting.clock.advance(max(0.0, 1.0 - took))
+    await setting.get(path)
+    assert setting.app.asked == 2
+
+
+async def test_an_old_answer_is_given_no_longer_than_twice_and_not_after_a_failure(setting: Setting) -> None:
+    path = f"{ROOT}/funnel"
+    setting.app.takes = lambda: setting.clock.advance(2.0)
+    await setting.get(path)
+    setting.clock.advance(40.1)
+    await setting.get(path)
+    assert setting.app.asked == 2 and not setting.cache._renewing, "it was waited for"
+    setting.clock.advance(20.1)
+    setting.app.fail = True
+    assert (await setting.get(path)).json()["asked"] == 2
+    await asyncio.gather(*setting.cache._renewing.values())
+    setting.app.fail = False
+    assert (await setting.get(path)).json()["asked"] == 4
 
 
 async def test_a_revoked_key_gets_nothing(setting: Setting) -> None:
