@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from api.app import create_app
@@ -98,16 +99,19 @@ def _wrong(told: Mapping[str, Any], name: str, one: Mapping[str, Any]) -> Iterat
         yield from ("soon", "2026-13-01", "-5y", "99999-01-01", "")
 
 
-@pytest.fixture
-def site(packs: dict[str, Any], tmp_path: Path) -> Site:
-    made: Site = make_site.__wrapped__(ApiSettings(cache_seconds=0), Untouched(), packs, ManualClock(NOW), tmp_path)
-    return made
+@pytest.fixture(scope="module")
+def asking(packs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> httpx.AsyncClient:
+    """A client of an app that has nothing to read."""
+    clock, folder = ManualClock(NOW), tmp_path_factory.mktemp("bad-questions")
+    site: Site = make_site.__wrapped__(ApiSettings(cache_seconds=0), Untouched(), packs, clock, folder)
+    return site.client("bad-questions")
 
 
 @pytest.mark.parametrize(("path", "asked", "field"), list(cases()))
-async def test_a_problem_names_the_parameter(site: Site, path: str, asked: dict[str, Any], field: str) -> None:
-    async with site.client("bad-questions") as client:
-        answer = await client.get(path, params=asked)
+async def test_a_problem_names_the_parameter(
+    asking: httpx.AsyncClient, path: str, asked: dict[str, Any], field: str
+) -> None:
+    answer = await asking.get(path, params=asked)
     assert answer.status_code == 422, (answer.status_code, answer.text[:300])
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -116,7 +120,7 @@ async def test_a_problem_names_the_parameter(site: Site, path: str, asked: dict[
     assert all(one["message"] for one in problem["errors"]) and len(answer.text) < 5_000
 
 
-async def test_a_choice_lists_what_there_is(site: Site) -> None:
+async def test_a_choice_lists_what_there_is(asking: httpx.AsyncClient) -> None:
     asked = {
         "/metrics/ctr": ("group_by", "campaign_id"),
         "/heatmap": ("metric", "activity"),
@@ -128,12 +132,11 @@ async def test_a_choice_lists_what_there_is(site: Site) -> None:
         "/funnel?": ("funnel", "campaign_to_purchase"),
         "/windows": ("window", "1h"),
     }
-    async with site.client("bad-questions") as client:
-        for path, (field, choice) in asked.items():
-            wrong = "nonsense,purchase" if field == "steps" else "nonsense"
-            answer = await client.get("/api/v1/analytics" + path.rstrip("?"), params={field: wrong})
-            assert answer.status_code == 422, (path, answer.text[:300])
-            (error,) = answer.json()["errors"]
-            assert error["field"] == field and choice in error["allowed"], (path, error)
-        unknown = await client.get("/api/v1/analytics/metrics/ctrr")
-        assert unknown.status_code == 404 and "ctr" in unknown.json()["errors"][0]["allowed"]
+    for path, (field, choice) in asked.items():
+        wrong = "nonsense,purchase" if field == "steps" else "nonsense"
+        answer = await asking.get("/api/v1/analytics" + path.rstrip("?"), params={field: wrong})
+        assert answer.status_code == 422, (path, answer.text[:300])
+        (error,) = answer.json()["errors"]
+        assert error["field"] == field and choice in error["allowed"], (path, error)
+    unknown = await asking.get("/api/v1/analytics/metrics/ctrr")
+    assert unknown.status_code == 404 and "ctr" in unknown.json()["errors"][0]["allowed"]

@@ -86,7 +86,7 @@ async def test_kpis_are_the_same(counted: Site, span: str) -> None:
 async def test_rounds_that_break_off_change_nothing(site: Site, seed: int) -> None:
     """Events in any order, repeated, late; rounds that end after any write."""
     rng, world = Random(seed), long_world(90 + seed)
-    events = world.events(700)
+    events = world.events(400)
     rng.shuffle(events)
     while events:
         some = [events.pop() for _ in range(min(len(events), rng.randrange(1, 300)))]
