@@ -82,8 +82,7 @@ class AnswerCache:
         await _send(answer, Request(scope).headers.get("if-none-match", ""), send)
 
     def _question(self, scope: Scope) -> Question | None:
-        path = str(scope["path"])
-        rest = path[len(self._root) + 1 :] if path.startswith(f"{self._root}/") else path[1:]
+        path, rest = str(scope["path"]), self._rest(scope)
         first, _, more = rest.partition("/")
         if first not in _KEPT or (rest == path[1:] and not (first == "metrics" and more)):
             return None
@@ -174,16 +173,15 @@ class AnswerCache:
         """Until when it is as good as new, and may be given at all."""
         ended = self._clock.monotonic()
         took = ended - began
-        if took <= self._seconds or self._first(scope) not in _SLOW:
+        if took <= self._seconds or self._rest(scope).partition("/")[0] not in _SLOW:
             return began + self._seconds, began + self._seconds
         kept = min(took * SLOW_TIMES, LONGEST_SECONDS)
         return ended + kept, ended + 2 * kept
 
-    def _first(self, scope: Scope) -> str:
-        """The first part of a path, with or without the root."""
+    def _rest(self, scope: Scope) -> str:
+        """A path without the root, where it has it."""
         path = str(scope["path"])
-        rest = path[len(self._root) + 1 :] if path.startswith(f"{self._root}/") else path[1:]
-        return rest.partition("/")[0]
+        return path[len(self._root) + 1 :] if path.startswith(f"{self._root}/") else path[1:]
 
     def _forget(self, question: Question, only: asyncio.Future[_Answer] | None = None) -> None:
         kept = self._answers.get(question)
