@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from api.cells import Cells
 from api.reader import Reader
 from api.slices import Binder, Slice, following
 from api.sources import events_where
@@ -110,25 +111,22 @@ async def read_entries(reader: Reader, asked: Slice, pack: Pack) -> list[Entry]:
     ]
 
 
-async def budget_cells(
-    reader: Reader, asked: Slice, pack: Pack, points: Sequence[int]
-) -> dict[tuple[str | None, int | None], int]:
-    """Budgets at the end of the range and of every point, by campaign and in total; as `Cells` of `api.measures`."""
+async def budget_cells(reader: Reader, asked: Slice, pack: Pack, points: Sequence[int]) -> Cells:
+    """Budgets at the end of the range and of every point, by campaign and in total."""
     entries = await read_entries(reader, asked, pack)
     named = asked.filters.get(Dimension.CAMPAIGN)
     only = None if named is None else str(named)
     split = asked.group_by is not None
-    cells: dict[tuple[str | None, int | None], int] = {}
-    budgets, position = Budgets(), 0
+    cells, budgets, position = Cells(), Budgets(), 0
     for point in (*points, None):
         end = asked.end_ms if point is None or asked.interval is None else following(asked.interval, point)
         while position < len(entries) and entries[position].at < end:
             budgets.apply(entries[position])
             position += 1
         chosen = _chosen(budgets, only)
-        cells[None, point] = sum(micros for _, micros in chosen)
-        if split:
-            cells.update({(campaign, point): micros for campaign, micros in chosen})
+        cells.put(None, point, sum(micros for _, micros in chosen))
+        for campaign, micros in chosen if split else ():
+            cells.put(campaign, point, micros)
     return cells
 
 

@@ -76,7 +76,7 @@ async def _read(reader: Reader, asked: Slice, pack: Pack) -> dict[int | None, Fo
     found: dict[int | None, Found] = {}
     for (point, group, campaign), sides in arms.items():
         treated, control = sides.get(False, Arm()), sides.get(True, Arm())
-        one = Experiment(treated, control, spend.get((campaign, point), 0))
+        one = Experiment(treated, control, spend.at(campaign, point))
         found.setdefault(point, {}).setdefault(group, {})[campaign] = one
     return found
 

@@ -159,7 +159,7 @@ async def _facts_of(reader: Reader, read: Read, asked: Slice, pack: Pack, covere
         measures = [MEASURES[_COUNTED[name]] for name in read.facts]
         found = await read_cells(reader, measures, asked, pack, 1, covered)
         return {
-            name: Fraction(cells.get((None, None), 0), MICROS if measure.money else 1)
+            name: Fraction(cells.at(), MICROS if measure.money else 1)
             for name, measure, cells in zip(read.facts, measures, found, strict=True)
         }
     return await _read(reader, read, asked, pack, covered)
@@ -174,11 +174,11 @@ async def _active(reader: Reader, asked: Slice, pack: Pack, covered: Coverage) -
     measures, most = [MEASURES["active_users"]], len(days) + 1
     found = await asyncio.gather(*(read_cells(reader, measures, one, pack, most, covered) for one in questions))
     ever, now, month, *daily = (cells for (cells,) in found)
-    by_day = {point: n for (_, point), n in daily[0].items() if point is not None} if daily else {}
+    by_day = daily[0].series() if daily else {}
     numbers = {
-        "users_ever": ever.get((None, None), 0),
-        "active_users": now.get((None, None), 0),
-        "monthly_users": month.get((None, None), 0),
+        "users_ever": ever.at(),
+        "active_users": now.at(),
+        "monthly_users": month.at(),
         "daily_users": sum(by_day.values()),
         "last_day_users": by_day.get((days.stop - 1) * DAY, 0),
     }
@@ -196,8 +196,7 @@ async def _read(reader: Reader, read: Read, asked: Slice, pack: Pack, covered: C
 async def _ltv(reader: Reader, asked: Slice, pack: Pack, covered: Coverage | None) -> Facts:
     year = replace(asked, start_ms=asked.end_ms - YEAR_DAYS * DAY, known_ms=asked.end_ms)
     paid, people = await read_cells(reader, [MEASURES[name] for name in _LTV], year, pack, 1, covered)
-    whole = (None, None)
-    return {"ltv_revenue": Fraction(paid.get(whole, 0), MICROS), "ltv_users": Fraction(people.get(whole, 0))}
+    return {"ltv_revenue": Fraction(paid.at(), MICROS), "ltv_users": Fraction(people.at())}
 
 
 _DERIVED: Final[Mapping[str, tuple[tuple[str, ...], Callable[..., Fraction | None]]]] = {

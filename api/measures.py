@@ -1,7 +1,7 @@
 """The query builder: every measure that a metric may name, as exact SQL over `events`.
 
 A measure gives whole numbers (events, people, orders, millionths of money), so sums are the same in any order. `Cells`
-hold them by group and point of the series; `None` stands for all.
+hold them by group and point of the series.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Final
 
 from api.budgets import budget_cells
@@ -166,7 +167,7 @@ async def read_cells(
     if first.by_range and asked.interval:
         whole = await read_cells(reader, measures, replace(asked, interval=None), pack, max_buckets)
         return [
-            {**{key: n for key, n in cells.items() if key[1] is not None}, **totals}
+            cells.with_totals(totals)
             for cells, totals in zip(await _read(reader, measures, asked, pack, None), whole, strict=True)
         ]
     points = _points(asked, max_buckets)
@@ -179,16 +180,15 @@ async def read_cells(
 async def _read(
     reader: Reader, measures: Sequence[Measure], asked: Slice, pack: Pack, covered: Coverage | None
 ) -> list[Cells]:
-    read: list[Cells] = [{} for _ in measures]
+    read = [Cells() for _ in measures]
     asking = (
         _from_rosters(measures, asked, pack, covered)
         or _from_rollups(measures, asked, pack, covered)
         or statement(measures, asked, pack)
     )
-    for aggregated, group, point, *numbers in await reader.rows(*asking):
-        key = cell_key(aggregated, group, point)
-        for cells, n in zip(read, numbers, strict=True):
-            cells[key] = int(n)
+    for over_all, group, points, *numbers in await reader.rows(*asking):
+        for cells, (whole, series) in zip(read, zip(numbers[::2], numbers[1::2], strict=True), strict=True):
+            cells.put_row(None if over_all else group, points, [*map(int, series)], int(whole))
     return read
 
 
@@ -218,16 +218,30 @@ def _from_rosters(
     rows = followed_roster(bind, select, asked, pack, covered)
     if rows is None:
         return None
-    return grouped(rows, asked, ", ".join(filter(None, numbers)), _point(measures[0], asked)), bind.params
+    return _packed(rows, asked, [*filter(None, numbers)], _point(measures[0], asked)), bind.params
 
 
 def statement(measures: Sequence[Measure], asked: Slice, pack: Pack) -> tuple[str, dict[str, object]]:
-    """The SELECT of measures over the same rows, with its bound values: (aggregated bits, group, point, numbers…)."""
+    """The SELECT of measures over the same rows, with its bound values. A row for all, and one for each group: whether
+    it is of all, the group, its points, and of each measure the number of the whole range and those of the points.
+    """
     bind = Binder()
     used = [measure.aggregate for measure in measures]
     columns = frozenset[str]().union(*(one.columns for one in used))
     rows = measures[0].select(bind, Question(asked, pack, columns, any(one.exact_rows for one in used)))
-    return grouped(rows, asked, ", ".join(one.sql for one in used), _point(measures[0], asked)), bind.params
+    return _packed(rows, asked, [one.sql for one in used], _point(measures[0], asked)), bind.params
+
+
+def _packed(rows: Rows, asked: Slice, numbers: Sequence[str], point: str) -> str:
+    """`grouped`, with the points of each group in arrays: that is a tenth of the work for who reads them."""
+    names = [f"n{at}" for at in range(len(numbers))]
+    named = ", ".join(f"{number} AS {name}" for number, name in zip(numbers, names, strict=True))
+    found = ", ".join(f"sumIf({name}, whole), groupArrayIf({name}, NOT whole)" for name in names)
+    return (
+        f"SELECT over_all, g, groupArrayIf(b, NOT whole), {found} FROM (SELECT bitTest(told, 1) AS over_all, "
+        f"bitTest(told, 0) = 1 AS whole, told_group AS g, told_point AS b, {', '.join(names)} "
+        f"FROM ({grouped(rows, asked, named, point)})) GROUP BY over_all, g"
+    )
 
 
 def grouped(rows: Rows, asked: Slice, numbers: str, point: str) -> str:
@@ -248,13 +262,14 @@ def cell_key(aggregated: int, group: str, point: int) -> tuple[str | None, int |
 
 def _sets(asked: Slice) -> tuple[str, str]:
     """The key columns of an answer, and the grouping sets, of a slice."""
+    names = "{} AS told, {} AS told_group, {} AS told_point"
     if asked.group_by and asked.interval:
-        return "grouping(g, b), g, b", "(), (g), (b), (g, b)"
+        return names.format("grouping(g, b)", "g", "b"), "(), (g), (b), (g, b)"
     if asked.group_by:
-        return "1 + 2 * grouping(g), g, 0", "(), (g)"
+        return names.format("1 + 2 * grouping(g)", "g", "0"), "(), (g)"
     if asked.interval:
-        return "2 + grouping(b), '', b", "(), (b)"
-    return "3, '', 0", ""
+        return names.format("2 + grouping(b)", "''", "b"), "(), (b)"
+    return names.format("3", "''", "0"), ""
 
 
 def _point(measure: Measure, asked: Slice) -> str:
@@ -270,10 +285,8 @@ def _points(asked: Slice, most: int) -> list[int]:
 
 def running_totals(cells: Cells, points: Sequence[int]) -> Cells:
     """What each point adds, as what there is at its end; points without news repeat the one before."""
-    totals = {key: n for key, n in cells.items() if key[1] is None}
-    for group in {group for group, _ in cells}:
-        running = 0
-        for point in points:
-            running += cells.get((group, point), 0)
-            totals[group, point] = running
-    return totals
+    totals: dict[str | None, dict[int | None, int]] = {}
+    for group in cells:
+        running = accumulate(cells.along(group, points))
+        totals[group] = {**dict(zip(points, running, strict=True)), None: cells.at(group)}
+    return Cells(totals)

@@ -109,6 +109,9 @@ def status(metric: Metric, value: float | None) -> str | None:
     return "high" if high is not None and value > high else "healthy"
 
 
+Numbers = Sequence[int | float | None]
+
+
 @dataclass(frozen=True)
 class Quotients:
     """Numerators over denominators, by group and point of the series. `scale`: that of the unit. Money: millionths."""
@@ -121,18 +124,22 @@ class Quotients:
 
     def groups(self) -> set[str]:
         """The groups that have anything on either side."""
-        return {group for group, _ in (*self.above, *(self.below or ())) if group is not None}
+        return {group for group in (*self.above, *(self.below or ())) if group is not None}
 
     def at(self, group: str | None, point: int | None) -> dict[str, Any]:
         """`value`, `numerator` and `denominator` of a cell. Whole numbers until the one rounding of a division."""
-        key = group, point
-        above = self.above.get(key, 0)
-        shown = _in_money(above) if self.above_money else above
+        (value,), (above,), (below,) = self.along(group, [point])
+        return {"value": value, "numerator": above, "denominator": below}
+
+    def along(self, group: str | None, points: Sequence[int | None]) -> tuple[Numbers, Numbers, Numbers]:
+        """Values, numerators and denominators of a group at some points."""
+        above = self.above.along(group, points)
+        shown: Numbers = [_in_money(n) for n in above] if self.above_money else above
         if self.below is None:
-            return {"value": shown, "numerator": shown, "denominator": None}
-        below = self.below.get(key, 0)
-        value = above * self._times / (below * self._by) if below else None
-        return {"value": value, "numerator": shown, "denominator": _in_money(below) if self.below_money else below}
+            return shown, shown, [None] * len(points)
+        below, times, by = self.below.along(group, points), self._times, self._by
+        values = [n * times / (of * by) if of else None for n, of in zip(above, below, strict=True)]
+        return values, shown, [_in_money(n) for n in below] if self.below_money else below
 
     @cached_property
     def _times(self) -> int:
@@ -306,8 +313,22 @@ class _Point(NamedTuple):
 
 
 def _series(pair: Answers, group: str | None, points: Sequence[_Point]) -> list[dict[str, Any]]:
+    if isinstance(pair, Quotients):
+        values, above, below = pair.along(group, [point.at for point in points])
+        judged = _judged(values, points)
+        return [
+            {
+                "start": start, "value": value, "numerator": n, "denominator": of, "partial": not whole, "outlier": far,
+            }
+            for (_, start, whole), value, n, of, far in zip(points, values, above, below, judged, strict=True)
+        ]  # fmt: skip
     series = [{"start": point.start, **pair.at(group, point.at)} for point in points]
-    judged = outliers([one["value"] if point.whole else None for one, point in zip(series, points, strict=True)])
-    for one, point, is_outlier in zip(series, points, judged, strict=True):
-        one["partial"], one["outlier"] = not point.whole, is_outlier
+    judged = _judged([one["value"] for one in series], points)
+    for one, point, far in zip(series, points, judged, strict=True):
+        one["partial"], one["outlier"] = not point.whole, far
     return series
+
+
+def _judged(values: Sequence[int | float | None], points: Sequence[_Point]) -> list[bool]:
+    """Which points are outliers; a point that the range has a part of is not compared."""
+    return outliers([value if point.whole else None for value, point in zip(values, points, strict=True)])

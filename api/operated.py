@@ -26,12 +26,12 @@ async def read_operations(reader: Reader, metric: Metric, asked: Slice, prices: 
     """The cells of a metric's two measures, in total and by point. Raises what the reader raises."""
     names = (metric.measures.numerator, metric.measures.denominator)
     rows = await reader.rows(*statement(asked))
-    found: list[Cells] = [{} for _ in names]
+    found = [Cells() for _ in names]
     for aggregated, point, *totals in rows:
         grown = dict(zip(_TOTALS, map(int, totals), strict=True))
         grown["query_cost"] = cost(grown["query_micros"], grown["query_bytes"], prices)
         for cells, name in zip(found, names, strict=True):
-            cells[None, None if aggregated else int(point)] = grown[name or "calls"]
+            cells.put(None, None if aggregated else int(point), grown[name or "calls"])
     return found
 
 

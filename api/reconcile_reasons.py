@@ -94,7 +94,7 @@ async def _shifted(
     measure = MEASURES[metric.measures.numerator]
     asked = Slice(ours.tenant, start, end, {}, interval=Interval.HOUR, known_ms=ours.now_ms)
     (cells,) = await read_cells(reader, [measure], asked, ours.pack, ours.settings.max_buckets)
-    hours = {at: n for (_, at), n in cells.items() if at is not None}
+    hours = cells.series()
 
     def matches(offset: int) -> int:
         count = 0

@@ -74,7 +74,7 @@ async def _beside(ctx: Context, asked: Asked) -> Beside:
 
     async def cells(measures: list[Any], known: bool) -> list[Cells]:
         known = known and all(measure.known_to(pack) for measure in measures)
-        return await read_cells(reader, measures, split, pack, 1) if known else [{} for _ in measures]
+        return await read_cells(reader, measures, split, pack, 1) if known else [Cells() for _ in measures]
 
     spending = not split.filters and spend.known_to(pack)
     (spent,), (people, paid), experiments = await asyncio.gather(
@@ -127,7 +127,7 @@ def _spent(asked: Asked, spend: Cells | None) -> Object:
     """All spend, and what names no group; what is null is not known."""
     if spend is None:
         return {"spend": None, "spend_without_group": None}
-    return {"spend": spend.get((None, None), 0) / MICROS, "spend_without_group": spend.get(("", None), 0) / MICROS}
+    return {"spend": spend.at() / MICROS, "spend_without_group": spend.at("") / MICROS}
 
 
 def _groups(asked: Asked, journeys: Journeys, found: Credited, beside: Beside) -> list[Object]:
@@ -136,7 +136,7 @@ def _groups(asked: Asked, journeys: Journeys, found: Credited, beside: Beside) -
     for path in journeys.paths:
         for step in set(path.steps):
             touched[step] = touched.get(step, 0) + int(path.totals[CONVERSIONS])
-    names = {*touched, *(group for group, _ in beside.spend or () if group)}
+    names = {*touched, *(group for group in beside.spend or () if group)}
     ordered = sorted(names, key=lambda name: (-touched.get(name, 0), name))
     return [{"group": name, **_group(asked, name, touched.get(name, 0), found, beside)} for name in ordered]
 
@@ -145,7 +145,7 @@ def _group(asked: Asked, name: str, touched: int, found: Credited, beside: Besid
     spend = _spend_of(asked, name, beside.spend)
     models = {model: _credit(credit, name, spend) for model, credit in found.models.items()}
     revenues = [_of(credit, name)[REVENUE] for credit in found.models.values()]
-    people = beside.signed_up.get((name, None), 0)
+    people = beside.signed_up.at(name)
     return {
         "conversions_touched": touched,
         "models": models,
@@ -153,16 +153,16 @@ def _group(asked: Asked, name: str, touched: int, found: Credited, beside: Besid
         "removal_effect": found.removal.get(name, 0.0) if "markov" in found.models else None,
         "spend": None if spend is None else float(spend),
         "signed_up_users": people,
-        "ltv": float(Fraction(beside.first_year.get((name, None), 0), MICROS * people)) if people else None,
+        "ltv": float(Fraction(beside.first_year.at(name), MICROS * people)) if people else None,
         "incremental": _incremental(name, found.models.get("last"), beside.experiments),
     }
 
 
 def _spend_of(asked: Asked, name: str, spend: Cells | None) -> Fraction | None:
     """In currency. Spend always names a campaign, but a channel only sometimes: one without a record is not known."""
-    if spend is None or (asked.by is By.CHANNEL and (name, None) not in spend):
+    if spend is None or (asked.by is By.CHANNEL and name not in spend):
         return None
-    return Fraction(spend.get((name, None), 0), MICROS)
+    return Fraction(spend.at(name), MICROS)
 
 
 def _of(credit: Credit, name: str) -> list[Fraction]:

@@ -15,8 +15,16 @@ from schemas.taxonomy.pack import Pack
 
 INTERVALS: Final = (None, Interval.DAY, Interval.WEEK, Interval.MONTH)
 """Points that whole days make up."""
-EVENTS, MICROS, USERS = "sum(events)", "sum(micros)", "groupBitmapMerge(users) + uniqExactArray(fresh)"
+EVENTS, MICROS, USERS = "events", "micros", "people"
+_PARTS: Final = {
+    EVENTS: {"events": "sum(r.events)"},
+    MICROS: {"micros": "sum(r.micros)"},
+    USERS: {"users": "groupBitmapMergeState(r.users)", "fresh": "groupUniqArrayArray(r.fresh)"},
+}
 """How the numbers of a family are put together; users without a number yet are told by their ids."""
+_WHOLE: Final = {EVENTS: "sum(events)", MICROS: "sum(micros)", USERS: "groupBitmapMerge(users) + uniqExactArray(fresh)"}
+_EACH: Final = {EVENTS: "events", MICROS: "micros", USERS: "finalizeAggregation(users) + length(fresh)"}
+"""What they are over a whole range, and at one point."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +51,18 @@ def plan(family: Family | None, asked: Slice, covered: Coverage | None, *, to_da
 
 
 def statement(made: Plan, pack: Pack, numbers: Sequence[str]) -> tuple[str, dict[str, object]]:
-    """The SELECT of `numbers` (EVENTS, MICROS, USERS), with its bound values: (aggregated bits, group, point, …)."""
+    """The SELECT of `numbers` (EVENTS, MICROS, USERS), with its bound values; rows as of `api.measures.statement`."""
     bind, asked = Binder(), made.raw
-    parts = [_counted(bind, made, USERS in numbers)]
+    rows = [_counted(bind, made, USERS in numbers)]
     if asked.pieces:
-        parts.append(_events(bind, made, pack, numbers))
-    rows, found = " UNION ALL ".join(parts), ", ".join(numbers)
+        rows.append(_events(bind, made, pack, numbers))
+    source, points = " UNION ALL ".join(rows), "emptyArrayInt64()"
     if asked.interval:
-        keys, grouped = "2 * whole + grouping(b), g, b", "GROUPING SETS ((whole, g, b), (whole, g))"
-    else:
-        keys, grouped = "2 * whole + 1, g, 0", "whole, g"
-    return f"SELECT {keys}, {found} FROM ({rows}) GROUP BY {grouped}", bind.params
+        parts = {name: sql for number in numbers for name, sql in _PARTS[number].items()}
+        summed = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
+        source, points = f"SELECT whole, g, b, {summed} FROM ({source}) AS r GROUP BY whole, g, b", "groupArray(b)"
+    found = ", ".join(f"{_WHOLE[one]}, {f'groupArray({_EACH[one]})' if asked.interval else points}" for one in numbers)
+    return f"SELECT whole, g, {points}, {found} FROM ({source}) AS s GROUP BY whole, g", bind.params
 
 
 def value_sets(bind: Binder, family: Family, tenant: str, pack: Pack, covered: Coverage, span: tuple[int, int]) -> str:
