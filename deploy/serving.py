@@ -24,6 +24,9 @@ from schemas.taxonomy import Pack, shipped_packs
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: a dashboard that looks every few seconds keeps its own."""
+
 
 def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM (blocks). Raises ConfigError when development keys would be open to a network."""
@@ -53,6 +56,7 @@ def run_api(settings: Settings, sockets: list[socket.socket] | None = None) -> N
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     try:
         _Server(config).run(sockets)

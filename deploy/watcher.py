@@ -98,7 +98,7 @@ def run_watcher(settings: Settings) -> None:
         *conflicts.background(),
     ]
     try:
-        run_app("watch", settings.worker, routes, background, clock, metrics, stopping=stopping)
+        run_app("watch", settings.worker, routes, background, clock, metrics, stopping=stopping, many_objects=False)
     finally:
         notifier.close()
         publisher.close()

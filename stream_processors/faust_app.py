@@ -47,6 +47,10 @@ STOP_SECONDS = 12.0
 """How long a process may take to leave. A thread that waits for the warehouse would hold it up for ever; what is not
 acknowledged comes again."""
 
+RARELY = (50_000, 20, 100)
+"""Thresholds of the garbage collector: a worker holds millions of small objects in no cycles, and looking for some took
+half its time. A process with few objects would keep what is garbage for an hour."""
+
 EXIT_UNEXPECTED = 70
 EXIT_FLOOD = 72
 
@@ -62,11 +66,13 @@ def run_app(
     stopping: threading.Event | None = None,
     guard: Guard | None = None,
     leave: Callable[[], None] = lambda: None,
+    many_objects: bool = True,
 ) -> None:
     """Run until SIGTERM or SIGINT, then leave; `name` is the consumer group's suffix.
 
     `stopping` is set as soon as the signal came, for work that takes long. `guard`: what the watchdog goes by. `leave`
     is called when nothing more is taken, while the partitions are ours still: the next owner comes after it.
+    `many_objects`: whether so many are held that looking for cycles among them costs more than it gives back.
     """
     guard = guard or Guard(Outage(clock), Lease(clock, settings.session_timeout))
     app = _build_app(name, settings, guard.lease)
@@ -81,18 +87,14 @@ def run_app(
     app.transport.settle = partial(_settle, progress, app.transport.offsets, guard.outage, clock)
     _follow_assignment(app, routes, progress, guard.lease)
     watch(Watchdog(progress, guard, clock, settings.stall_seconds), clock, _end_process)
-    _tune_garbage_collection()
+    gc.freeze()
+    if many_objects:
+        gc.set_threshold(*RARELY)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True)
     # A thread for everything that may block at once: with asyncio's few, a round of minutes holds up the batches.
     threads = len(routes) * (1 + STORES_AT_ONCE) + len(background) + 2
     worker.loop.set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="blocking"))
     worker.execute_from_commandline()
-
-
-def _tune_garbage_collection() -> None:
-    """Look for cycles rarely: a worker holds millions of small objects in none, and looking took half its time."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _tell_stop(app: faust.App, stopping: threading.Event, clock: Clock) -> Callable[[], Awaitable[None]]:
