@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from api.context import Caller, Context
-from api.funnel_sql import FunnelQuestion
+from api.funnel_rows import FunnelQuestion
 from api.funnels import Named
 from api.problems import invalid
 from api.query import Name, SpecRangeQuery

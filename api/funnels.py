@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
-from api.funnel_sql import FunnelQuestion, statement
+from api.funnel_rows import FunnelQuestion
+from api.funnel_sql import statement
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.reader import Reader, Row
+from api.rollups.coverage import Coverage
 from api.times import iso
 
 _HOUR_MS: Final = 3_600_000
@@ -26,12 +28,14 @@ class Named:
     asked: FunnelQuestion
 
 
-async def answer(reader: Reader, ledger: LedgerReader, named: Named, other: Named | None) -> dict[str, Any]:
-    """The JSON object of the funnel endpoint. Raises what the reader raises."""
+async def answer(
+    reader: Reader, ledger: LedgerReader, named: Named, other: Named | None, covered: Coverage | None = None
+) -> dict[str, Any]:
+    """The JSON object of the funnel endpoint. Raises what the reader raises. `covered`: rollups that may be used."""
     asked = named.asked
     shown, beside, completeness, as_of = await asyncio.gather(
-        _shown(reader, named),
-        _compared(reader, other),
+        _shown(reader, named, covered),
+        _compared(reader, other, covered),
         ledger.completeness(asked.tenant, asked.start_ms, asked.end_ms),
         ledger.as_of(asked.tenant),
     )
@@ -47,14 +51,14 @@ async def answer(reader: Reader, ledger: LedgerReader, named: Named, other: Name
     }
 
 
-async def _compared(reader: Reader, other: Named | None) -> dict[str, Any]:
-    return await _shown(reader, replace(other, asked=replace(other.asked, split=None))) if other else {}
+async def _compared(reader: Reader, other: Named | None, covered: Coverage | None) -> dict[str, Any]:
+    return await _shown(reader, replace(other, asked=replace(other.asked, split=None)), covered) if other else {}
 
 
-async def _shown(reader: Reader, named: Named) -> dict[str, Any]:
+async def _shown(reader: Reader, named: Named, covered: Coverage | None) -> dict[str, Any]:
     asked = named.asked
     whole, split = await asyncio.gather(
-        reader.rows(*statement(replace(asked, split=None))),
+        reader.rows(*statement(replace(asked, split=None), covered)),
         reader.rows(*statement(asked)) if asked.split else _nothing(),
     )
     found: dict[str, Any] = {

@@ -1,22 +1,23 @@
-"""A day's people and orders, each day in the arrays of one row: how they are counted, and how they are read.
+"""A day's people, orders and steps, each day in the arrays of one row: how they are counted, and how they are read.
 
-What follows single users over months (who bought again, who is new, what a cohort paid) cannot be put together from
-counts and sets. Rosters are small copies of just these rows, with users by number.
+What follows single users over months (who bought again, who is new, what a cohort paid, how far somebody comes) cannot
+be put together from counts and sets. Rosters are small copies of just these rows, with users by number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from api.rollups.counted import Days, days_where, numbered, pieces_of
 from api.rollups.coverage import Coverage
 from api.rollups.families import FAMILIES, Family, Reach
+from api.rollups.stepping import kind_sql, kinds
 from api.selections import Rows
 from api.slices import Binder, Pieces
 from api.sources import events_where, first_purchase_rows, order_rows, orders_in, pieces_where, signup_rows, users_in
-from schemas.taxonomy.pack import Pack
+from schemas.taxonomy.pack import EventRef, Pack
 
 NEVER: Final = 1 << 60
 """The moment of a sign-up that there is not, in ms."""
@@ -31,23 +32,23 @@ Select = Callable[[Binder, str, Pack, Pieces], str]
 class Roster:
     """A table of days. `columns`: its arrays beside `users` and `times`, and what an element of each is called.
 
-    `role`: of the events that its rows are made of.
+    `refs`: the events of a pack that its rows are made of.
     """
 
     id: str
     table: str
-    role: str
+    refs: Callable[[Pack], Sequence[EventRef]]
     columns: Mapping[str, str]
     select: Select
     reach: Reach = Reach.CUSTOMERS
 
     def known_to(self, pack: Pack) -> bool:
         """Whether the pack declares what this holds."""
-        return bool(pack.roles.get(self.role))
+        return bool(self.refs(pack))
 
     def people(self, bind: Binder, tenant: str, pack: Pack, pieces: Pieces) -> Rows:
         """Events of all users that rows of some parts of time can be of."""
-        return Rows("events", [events_where(bind, tenant, pack.roles[self.role]), *pieces_where(bind, pieces)])
+        return Rows("events", [events_where(bind, tenant, self.refs(pack)), *pieces_where(bind, pieces)])
 
 
 def _signups(bind: Binder, tenant: str, pack: Pack, pieces: Pieces) -> str:
@@ -76,10 +77,15 @@ def _orders(bind: Binder, tenant: str, pack: Pack, pieces: Pieces) -> str:
     )
 
 
+def _steps(bind: Binder, tenant: str, pack: Pack, pieces: Pieces) -> str:
+    where = [events_where(bind, tenant, kinds(pack)), *pieces_where(bind, pieces), "NOT is_holdout"]
+    return f"(SELECT timestamp, user_id, {kind_sql(bind, pack)} AS kind FROM events FINAL WHERE {' AND '.join(where)})"
+
+
 SIGNUPS: Final = Roster(
     "signup_roster",
     "daily_signups",
-    "signup",
+    lambda pack: pack.roles.get("signup", ()),
     {"campaigns": "campaign_id", "creatives": "creative_id", "segments": "segment", "channels": "channel"},
     _signups,
 )
@@ -87,12 +93,17 @@ SIGNUPS: Final = Roster(
 ORDERS: Final = Roster(
     "order_roster",
     "daily_orders",
-    "purchase",
+    lambda pack: pack.roles.get("purchase", ()),
     {"micros": "amount_micros", "signups": "signup", "firsts": "first"},
     _orders,
 )
 """Orders at their first event, with the user's first sign-up (or `NEVER`) and first order, in ms."""
-COUNTED: Final[Mapping[str, Family | Roster]] = {**FAMILIES, **{roster.id: roster for roster in (SIGNUPS, ORDERS)}}
+STEPS: Final = Roster("step_roster", "daily_steps", kinds, {"kinds": "kind"}, _steps, Reach.DAY)
+"""Events that declared funnels take as steps, by kind; orders are in their own roster."""
+COUNTED: Final[Mapping[str, Family | Roster]] = {
+    **FAMILIES,
+    **{roster.id: roster for roster in (SIGNUPS, ORDERS, STEPS)},
+}
 """Everything that is counted by day."""
 
 
@@ -179,4 +190,4 @@ def roster_rows(
 
 
 def _plain(name: str) -> str:
-    return name if name in ("amount_micros", "signup", "first") else f"toString({name})"
+    return name if name in ("amount_micros", "signup", "first", "kind") else f"toString({name})"

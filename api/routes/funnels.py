@@ -37,9 +37,8 @@ async def funnel(ctx: Ctx, who: Who, request: Request, query: Annotated[FunnelQu
     """
     named, beside = query.asked(ctx, who)
     reader = Labelled(ctx.slow, _label(who, request))
-    return await answer(
-        reader, ctx.ledger, await _resolved(ctx, who, named), await _resolved(ctx, who, beside) if beside else None
-    )
+    asked, other = await _resolved(ctx, who, named), await _resolved(ctx, who, beside) if beside else None
+    return await answer(reader, ctx.ledger, asked, other, await ctx.coverage.of(who.tenant, who.pack))
 
 
 @router.get("/funnel/progress", summary="How far the answer to a funnel is")

@@ -52,7 +52,7 @@ DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives")
 """The columns of `rollup_coverage`, by reach."""
 
 Statement = tuple[str, Mapping[str, Any]]
-TABLES: Final = ("rollup_coverage", "daily_rollups", "daily_signups", "daily_orders", "user_numbers")
+TABLES: Final = ("rollup_coverage", "daily_rollups", "daily_signups", "daily_orders", "daily_steps", "user_numbers")
 """What rollups are kept in."""
 Dirty = tuple[frozenset[int], ...]
 """Days by how far what touched them reaches: the day, days of the same orders, the same customers, the same lives."""

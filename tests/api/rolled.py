@@ -10,6 +10,8 @@ import orjson
 from api.cohort_sql import CohortBy, CohortQuestion, RetainedBy
 from api.cohorts import answer as cohorts
 from api.expected import ExpectedReader
+from api.funnels import Named
+from api.funnels import answer as funnel
 from api.kpi_facts import read_facts
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader
@@ -176,3 +178,14 @@ class Site:
 
     def asked(self, span: tuple[int, int], **more: Any) -> Slice:
         return Slice(self.tenant, *span, **{"filters": {}, "known_ms": END, **more})
+
+    async def funnel(self, named: Named, covered: Coverage | None = None) -> dict[str, Any]:
+        """A funnel's answer."""
+        return await funnel(self.spy, LedgerReader(self.spy, self.clock), named, None, covered)
+
+    async def check_funnel(self, named: Named) -> int:
+        """The same of a funnel."""
+        one, covered = await self.funnel(named), await self.covered()
+        self.spy.asked.clear()
+        assert await self.funnel(named, covered) == one, (named.name, named.asked)
+        return self.used()

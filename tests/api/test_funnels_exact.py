@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.funnel_sql import FunnelQuestion, statement
+from api.funnel_rows import FunnelQuestion
+from api.funnel_sql import statement
 from api.funnels import _counted
 from api.reader import ClickHouseReader
 from schemas.funnels import refs_of, shipped_funnels

@@ -61,6 +61,7 @@ def test_a_rollup_that_says_something_else_is_found(site: Site, desk: RollupDesk
         ("daily_orders", "arrayMap(one -> one - 1, firsts) AS firsts"),
         ("daily_signups", "arrayMap(one -> '', channels) AS channels"),
         ("daily_signups", "arraySlice(times, 1, 0) AS times, arraySlice(users, 1, 0) AS users"),
+        ("daily_steps", "arrayMap(one -> toUInt8(one % 5 + 1), kinds) AS kinds"),
     ],
 )
 def test_a_roster_that_says_something_else_is_found(site: Site, desk: RollupDesk, table: str, change: str) -> None:
@@ -72,7 +73,8 @@ def test_a_roster_that_says_something_else_is_found(site: Site, desk: RollupDesk
         {"t": site.tenant},
     )
     (row,) = desk.differences(one, quiet)
-    assert row["family"] == {"daily_orders": "order_roster", "daily_signups": "signup_roster"}[table]
+    names = {"daily_orders": "order_roster", "daily_signups": "signup_roster", "daily_steps": "step_roster"}
+    assert row["family"] == names[table]
 
 
 def test_rebuilding_counts_all_days_again(site: Site, desk: RollupDesk) -> None:

@@ -1,0 +1,178 @@
+"""What can be a step of a funnel: rows of events, or of days that the rollups hold, with the steps that each fits.
+
+Bit 0 of `fits` is the first step. An event that is no entry (outside the range, or filtered) fits the others only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from api.rollups.counted import days_where, numbered
+from api.rollups.coverage import Coverage
+from api.rollups.families import Reach
+from api.rollups.rosters import ORDERS, STEPS
+from api.rollups.stepping import masks
+from api.selections import Rows
+from api.slices import Binder, Filter, Pieces, filter_columns, filter_where
+from api.sources import events_where, order_rows, orders_in, pieces_where
+from schemas.metrics import Dimension
+from schemas.taxonomy.pack import EventRef, Pack
+
+_LATER: Final = 0xFFFE
+"""All steps but the first."""
+_ORDERS: Final = (("purchase", False), ("conversion", True))
+"""Roles whose events are orders, and whether they count once a campaign."""
+
+
+@dataclass(frozen=True)
+class FunnelQuestion:
+    """What is asked. Times: Unix milliseconds; entries lie in [start_ms, end_ms), nothing from `known_ms` on is known.
+
+    `steps`: the events of each step. `filters` hold for the entry, the campaign also for later events that name one.
+    """
+
+    tenant: str
+    pack: Pack
+    steps: tuple[tuple[EventRef, ...], ...]
+    start_ms: int
+    end_ms: int
+    window_ms: int
+    known_ms: int
+    filters: Mapping[Dimension, Filter] = field(default_factory=dict)
+    split: Dimension | None = None
+    limit: int = 20
+
+    @property
+    def until_ms(self) -> int:
+        """Nothing from here on can be a step: too late for the last entry, or not known yet."""
+        return min(self.end_ms + self.window_ms, self.known_ms)
+
+
+def sources(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> list[tuple[str, str]]:
+    """Subqueries of what can be a step (`at` in ms, `fits`), each with the column that tells its users apart.
+
+    Nobody is in two of them. Where the rollups hold every step, days that are counted come from these.
+    """
+    return _of_days(bind, asked, covered) or [(event_rows(bind, asked), "user_id")]
+
+
+def _of_days(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> list[tuple[str, str]] | None:
+    """`sources` out of rosters, and of the events of what is not counted; None where they do not hold every step."""
+    orders = {*asked.pack.roles.get("purchase", ())}
+    steps = [{*step} for step in asked.steps]
+    kinds = masks(asked.pack, [[*(step - orders)] for step in steps])
+    if covered is None or kinds is None or asked.filters or asked.split:
+        return None
+    if any(step & orders and not orders <= step for step in steps):
+        return None
+    days, pieces = covered.around(asked.start_ms, asked.until_ms, Reach.ORDERS)
+    if not days:
+        return None
+    where = f"tenant = {bind(asked.tenant)} AND {days_where(bind, days)}"
+    fits, parts = f"{bind(kinds, 'Array(UInt16)')}[kind]", []
+    if any(kinds):
+        arrays = "users AS number, times AS at, kinds AS kind"
+        parts.append(_counted(bind, asked, STEPS.table, where, arrays, fits))
+    bought = sum(1 << at for at, step in enumerate(steps) if step & orders)
+    if bought:
+        parts.append(_counted(bind, asked, ORDERS.table, where, "users AS number, times AS at", bind(bought, "UInt16")))
+    known, fresh = f"({' UNION ALL '.join(parts)})", []
+    if pieces:
+        refs = sorted({ref for step in steps for ref in step}, key=str)
+        people = Rows("events", [events_where(bind, asked.tenant, refs), *pieces_where(bind, pieces)])
+        numbers, rows = numbered(bind, asked.tenant, people), event_rows(bind, asked, pieces)
+        parts.append(f"SELECT number, at, fits FROM {rows} AS r INNER JOIN {numbers} AS u USING (user_id)")
+        known = f"({' UNION ALL '.join(parts)})"
+        others = f"(SELECT user_id, at, fits FROM {rows} AS r LEFT ANTI JOIN {numbers} AS u USING (user_id))"
+        fresh.append((others, "user_id"))
+    return [(known, "number"), *fresh]
+
+
+def _counted(bind: Binder, asked: FunnelQuestion, table: str, where: str, arrays: str, fits: str) -> str:
+    end = bind(asked.end_ms, "Int64")
+    return (
+        f"SELECT number, at, toUInt16(if(at < {end}, {fits}, bitAnd({fits}, {_LATER}))) AS fits "
+        f"FROM (SELECT * FROM {table} FINAL WHERE {where}) ARRAY JOIN {arrays} "
+        f"WHERE at >= {bind(asked.start_ms, 'Int64')} AND at < {bind(asked.until_ms, 'Int64')} AND fits > 0"
+    )
+
+
+def event_rows(bind: Binder, asked: FunnelQuestion, pieces: Pieces | None = None) -> str:
+    """A subquery of events: `user_id`, `at` (ms), `fits` (bits), and for a split `value` and `bound`.
+
+    `pieces`: the parts of time that are wanted; all that the question is about where there are none.
+    """
+    pieces = pieces or ((asked.start_ms, asked.until_ms),)
+    refs = {ref for step in asked.steps for ref in step}
+    parts, taken = [], set[EventRef]()
+    for role, by_campaign in _ORDERS:
+        orders = [ref for ref in asked.pack.roles.get(role, ()) if ref not in taken]
+        if _types(refs) & _types(orders):
+            columns, before = _columns(asked), asked.until_ms
+            only = orders_in(bind, asked.tenant, orders, pieces)
+            found = order_rows(
+                bind, asked.tenant, orders, columns, before_ms=before, by_campaign=by_campaign, only=only
+            )
+            parts.append(_part(bind, asked, found, pieces_where(bind, pieces)))
+            taken |= set(orders)
+    plain = [ref for ref in refs if ref not in taken and EventRef(ref.event_type, None) not in taken]
+    if plain:
+        where = [events_where(bind, asked.tenant, plain), *pieces_where(bind, pieces), "NOT is_holdout"]
+        where += [f"NOT {matching(bind, taken)}"] if _types(plain) & _types(taken) else []
+        parts.append(_part(bind, asked, "events FINAL" if _shared(asked, plain) else "events", where))
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def _shared(asked: FunnelQuestion, refs: Sequence[EventRef]) -> bool:
+    """Whether one of these events fits two steps: then, and only then, a repeated row would be a second event."""
+    steps = [[ref for ref in step if ref in refs] for step in asked.steps]
+    return any(mask & (mask - 1) for mask in fitting(steps))
+
+
+def _part(bind: Binder, asked: FunnelQuestion, source: str, where: Sequence[str]) -> str:
+    entry = [f"timestamp < {bind.time(asked.end_ms)}"]
+    entry += [filter_where(bind, dimension, value) for dimension, value in asked.filters.items()]
+    bits = [[matching(bind, step), *([] if at else entry)] for at, step in enumerate(asked.steps)]
+    fits = " + ".join(f"if({' AND '.join(conditions)}, {1 << at}, 0)" for at, conditions in enumerate(bits))
+    bound = f"event_type IN {bind(sorted(_campaign_types(asked)), 'Array(String)')}"
+    where = [*where, "fits > 0"]
+    if Dimension.CAMPAIGN in asked.filters:
+        where.append(f"(NOT {bound} OR campaign_id = {bind(asked.filters[Dimension.CAMPAIGN])})")
+    names = ["user_id", "toUnixTimestamp64Milli(timestamp) AS at", f"toUInt16({fits}) AS fits"]
+    if asked.split:
+        by_campaign = asked.split is Dimension.CAMPAIGN
+        names += [f"toString({asked.split.value}) AS value", f"{bound if by_campaign else 'false'} AS bound"]
+    return f"SELECT {', '.join(names)} FROM {source} WHERE {' AND '.join(where)}"
+
+
+def _columns(asked: FunnelQuestion) -> list[str]:
+    split = [asked.split.value] if asked.split else []
+    return ["event_type", "subtype", *sorted({"user_id", *filter_columns(asked.filters), *split})]
+
+
+def _campaign_types(asked: FunnelQuestion) -> set[str]:
+    """The types among the steps that can name a campaign, by the pack."""
+    named = _types(ref for step in asked.steps for ref in step)
+    return {name for name in named if asked.pack.events[name].column(Dimension.CAMPAIGN.value)}
+
+
+def matching(bind: Binder, refs: Iterable[EventRef]) -> str:
+    """The condition that an event is one of these."""
+    given = sorted(set(refs), key=lambda ref: (ref.event_type, ref.subtype or ""))
+    whole = sorted(_types(ref for ref in given if ref.subtype is None))
+    parts = [f"event_type IN {bind(whole, 'Array(String)')}"] if whole else []
+    parts += [f"(event_type = {bind(t)} AND subtype = {bind(s)})" for t, s in given if s is not None]
+    return f"({' OR '.join(parts)})"
+
+
+def _types(refs: Iterable[EventRef]) -> set[str]:
+    return {ref.event_type for ref in refs}
+
+
+def fitting(steps: Sequence[Sequence[EventRef]]) -> Iterable[int]:
+    """The sets of steps that one event can fit, as bits."""
+    refs = {ref for step in steps for ref in step}
+    for one in refs | {EventRef(ref.event_type, None) for ref in refs}:
+        yield sum(1 << at for at, step in enumerate(steps) if one in step or EventRef(one.event_type, None) in step)
