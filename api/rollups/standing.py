@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+from api.funnels.days import declared, way_days
 from api.reader import Reader, Row
 from api.rollups.counted import day_rows
-from api.rollups.coverage import DIRTY, Coverage
+from api.rollups.coverage import DIRTY, DIRTY_WAYS, Coverage
 from api.rollups.rosters import COUNTED, Roster, roster_days
 from api.rollups.touched import reaches, related, touched
 from api.slices import Binder
@@ -38,6 +39,10 @@ def definition(pack: Pack) -> str:
                 else day_rows(bind, one, "", pack, days)
             )
             found.update(repr((name, sql, sorted(bind.params.items()))).encode())
+    for funnel in declared(pack):
+        bind = Binder()
+        sql = way_days(bind, funnel, "", pack, [0], [0])
+        found.update(repr((funnel.id, sql, sorted(bind.params.items()))).encode())
     return found.hexdigest()
 
 
@@ -66,7 +71,7 @@ class CoverageReader:
 
     async def _read(self, tenant: str, pack: Pack) -> Coverage | None:
         bind = Binder()
-        days = ", ".join(f"arrayMap(d -> toInt32(d), {name})" for name in DIRTY)
+        days = ", ".join(f"arrayMap(d -> toInt32(d), {name})" for name in (DIRTY_WAYS, *DIRTY))
         sql = (
             f"SELECT definition, toUnixTimestamp64Milli(until), toInt32(before), {days} "
             f"FROM rollup_coverage FINAL WHERE tenant = {bind(tenant)}"
@@ -74,7 +79,7 @@ class CoverageReader:
         rows = await self._reader.rows(sql, bind.params)
         if not rows or rows[0][0].partition("@")[0] != self._definition(pack):
             return None
-        _, until, before, *dirty = rows[0]
+        _, until, before, ways, *dirty = rows[0]
         if self._clock.now() * 1000 - int(until) > _STALE_MS:
             return None
         bind = Binder()
@@ -83,7 +88,7 @@ class CoverageReader:
         if any(reaching for _, reaching in found):
             bind = Binder()
             reached = await self._reader.rows(related(bind, tenant, pack, int(until), int(before)), bind.params)
-        return Coverage(int(before), reaches(dirty, found, reached))
+        return Coverage(int(before), reaches(dirty, found, reached), frozenset(map(int, ways)))
 
     def _definition(self, pack: Pack) -> str:
         known = self._definitions.get(pack.name)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from api.context import Caller, Context, Ctx, Who
-from api.funnel_query import FunnelQuery
-from api.funnels import Named, answer
+from api.funnels.answer import Named, answer
+from api.funnels.asked import FunnelQuery
 from api.members import with_members
 from api.progress import Labelled, label, progress
 from api.query import Empty

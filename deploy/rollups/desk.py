@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from api.funnels.days import compared_ways, declared
 from api.rollups.counted import compared, runs
-from api.rollups.coverage import DIRTY
+from api.rollups.coverage import DIRTY, DIRTY_WAYS, Coverage
 from api.rollups.rosters import COUNTED, Roster, compared_roster
 from api.rollups.standing import definition
-from api.slices import Binder
+from api.slices import DAY_MS, Binder
 from schemas.clock import Clock
 from schemas.taxonomy.pack import Pack
 from schemas.wire import encode_lines
@@ -81,6 +82,27 @@ class RollupDesk:
                     sql = compared(bind, each, one.tenant, pack, days)
                 for row in self._warehouse.query(sql, bind.params):
                     yield {"tenant": one.tenant, "family": each.id, **row, "day": str(row["day"])}
+        yield from self._ways_that_differ(one, pack)
+
+    def _ways_that_differ(self, one: Standing, pack: Pack) -> Iterator[dict[str, Any]]:
+        names = (DIRTY_WAYS, *DIRTY)
+        arrays = ", ".join(f"arrayMap(d -> toInt32(d), {name}) AS days_{at}" for at, name in enumerate(names))
+        rows = self._warehouse.query(
+            f"SELECT toInt32(before) AS first_open, {arrays} FROM rollup_coverage FINAL"
+            " WHERE tenant = {tenant:String}",
+            {"tenant": one.tenant},
+        )
+        if not rows or not one.days or not one.current:
+            return
+        ways, *dirty = (frozenset(map(int, rows[0][f"days_{at}"])) for at in range(len(names)))
+        covered = Coverage(int(rows[0]["first_open"]), tuple(dirty), ways)
+        for funnel in declared(pack):
+            span = one.days[0] * DAY_MS, covered.before * DAY_MS
+            days = [day for run in covered.entries(*span, funnel.reach)[0] for day in range(*run)]
+            bind = Binder()
+            sql = compared_ways(bind, funnel, one.tenant, pack, days) if days else ""
+            for row in self._warehouse.query(sql, bind.params) if days else ():
+                yield {"tenant": one.tenant, "family": f"ways of {funnel.id}", **row, "day": str(row["day"])}
 
     def rebuild(self, tenant: str | None, progress: Progress, *, wait: bool, patience: float) -> bool:
         """Have the watcher count everything anew; whether it has. `wait`: until it has, `patience` seconds at most.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from api.funnels.days import SHARDS, declared, insert_ways
 from api.rollups.counted import insert_days, insert_numbers, runs, told
 from api.rollups.rosters import COUNTED, Roster, insert_roster
 from api.rollups.standing import definition
@@ -16,7 +17,7 @@ Statement = tuple[str, Mapping[str, Any]]
 
 
 class RollupStatements:
-    """See `stream_processors.watch.rollup_watch.RollupPort`."""
+    """See `stream_processors.watch.rollup_port.RollupPort`."""
 
     def definition(self, pack: Pack) -> str:
         return definition(pack)
@@ -42,6 +43,19 @@ class RollupStatements:
         if isinstance(one, Roster):
             return insert_roster(bind, one, tenant, pack, runs(days), revision), bind.params
         return insert_days(bind, one, tenant, pack, runs(days), revision), bind.params
+
+    def ways(self, pack: Pack) -> Mapping[str, int]:
+        return {one.id: one.reach for one in declared(pack)}
+
+    def insert_ways(
+        self, funnel: str, tenant: str, pack: Pack, days: Sequence[int], revision: int, *, parts: bool
+    ) -> list[Statement]:
+        one = next(one for one in declared(pack) if one.id == funnel)
+        found: list[Statement] = []
+        for shards in ([shard] for shard in range(SHARDS)) if parts else [range(SHARDS)]:
+            bind = Binder()
+            found.append((insert_ways(bind, one, tenant, pack, days, [*shards], revision), bind.params))
+        return found
 
     def told(self, tenant: str, days: Sequence[int]) -> Statement:
         bind = Binder()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import accumulate
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -31,6 +31,7 @@ from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings
+from stream_processors.watch.rollup_port import RollupPort
 from stream_processors.watch.tenants import ROUND_DELAY_SECONDS, is_being_filled, tenants
 
 log = logging.getLogger("headrace.rollups")
@@ -50,9 +51,23 @@ FIRST_DAY: Final = -25_567
 """1900-01-01, where times begin."""
 DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives")
 """The columns of `rollup_coverage`, by reach."""
+DIRTY_WAYS: Final = "dirty_ways"
+ORDERS: Final = 1
+"""The reach by which steps of funnels are dirty: an order is one at its first event."""
+WAY_DAYS: Final = 30
+"""Entries of so many days are walked through together, at most."""
+WAYS: Final = -(1 << 31)
+"""In place of a day: when ways rest."""
 
-Statement = tuple[str, Mapping[str, Any]]
-TABLES: Final = ("rollup_coverage", "daily_rollups", "daily_signups", "daily_orders", "daily_steps", "user_numbers")
+TABLES: Final = (
+    "rollup_coverage",
+    "daily_rollups",
+    "daily_signups",
+    "daily_orders",
+    "daily_steps",
+    "daily_ways",
+    "user_numbers",
+)
 """What rollups are kept in."""
 Dirty = tuple[frozenset[int], ...]
 """Days by how far what touched them reaches: the day, days of the same orders, the same customers, the same lives."""
@@ -69,51 +84,24 @@ class Counts(NamedTuple):
     users: int
 
 
-class RollupPort(Protocol):
-    """The statements of rollups, as the metrics define them. Days are numbers since 1970."""
-
-    def definition(self, pack: Pack) -> str:
-        """A fingerprint of what is counted."""
-        ...
-
-    def families(self, pack: Pack) -> Mapping[str, int]:
-        """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers, 3 lives."""
-        ...
-
-    def touched(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
-        """Rows `day`, `reaching`: days with events inserted since (Unix seconds), and whether these reach others."""
-        ...
-
-    def related(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:
-        """Rows `day`, `reach`: days that these reach, and how far that is."""
-        ...
-
-    def insert_numbers(self, tenant: str, days: Sequence[int], first: int) -> Statement:
-        """Number the users of some days who have no number."""
-        ...
-
-    def insert_days(self, family: str, tenant: str, pack: Pack, days: Sequence[int], revision: int) -> Statement:
-        """Count some days."""
-        ...
-
-    def told(self, tenant: str, days: Sequence[int]) -> Statement:
-        """Rows `at` (a day), `family`, `dimension`, `value`, `events`, `micros`, `people`: what corrections tell of."""
-        ...
-
-
 @dataclass(frozen=True)
 class Coverage:
-    """A row of `rollup_coverage`: times in Unix seconds, days as numbers since 1970; `dirty` by reach."""
+    """A row of `rollup_coverage`: times in Unix seconds, days as numbers since 1970; `dirty` by reach.
+
+    `ways`: days with dirty orders or steps, until also the ways that touch them are counted.
+    """
 
     definition: str
     until: float
     before: int
     dirty: Dirty
+    ways: frozenset[int] = frozenset()
 
     def with_dirty(self, more: Dirty) -> Coverage:
         """With further dirty days; what is dirty for one reach is so for every longer one."""
         both = (one | other for one, other in zip(self.dirty, more, strict=True))
-        return replace(self, dirty=tuple(accumulate(both, operator.or_)))
+        dirty = tuple(accumulate(both, operator.or_))
+        return replace(self, dirty=dirty, ways=self.ways | dirty[ORDERS])
 
 
 class RollupWatch:
@@ -178,7 +166,8 @@ class RollupWatch:
         self._say(tenant, known)
         if not is_being_filled(self._warehouse, tenant, now):
             known = self._count(tenant, pack, known, told=not fresh)
-        return known.dirty[-1]
+            known = self._count_ways(tenant, pack, known)
+        return known.dirty[-1] | known.ways
 
     def _count(self, tenant: str, pack: Pack, known: Coverage, *, told: bool) -> Coverage:
         """Count dirty days that do not rest."""
@@ -209,6 +198,29 @@ class RollupWatch:
             some = [day for day in days if day in known.dirty[reach]]
             if some:
                 self._warehouse.command(*self._sql.insert_days(family, tenant, pack, some, revision))
+
+    def _count_ways(self, tenant: str, pack: Pack, known: Coverage) -> Coverage:
+        """Count the ways that touch days which were counted, where no day of theirs is dirty or under way."""
+        due, dirty = known.ways - known.dirty[ORDERS], known.dirty[ORDERS]
+        began, place = self._clock.monotonic(), (tenant, WAYS)
+        if not due or self._rests.get(place, 0.0) > began:
+            return known
+        for funnel, reach in self._sql.ways(pack).items():
+            entries = {day - back for day in due for back in range(reach + 1) if day - back + reach < known.before}
+            clean = sorted(entries - {day - back for day in dirty for back in range(reach + 1)})
+            sizes = self._sizes(tenant, clean[0], clean[-1] + reach + 1) if clean else {}
+            for days in chunks(clean, WAY_DAYS):
+                if self._stopping():
+                    return known
+                events = sum(n for day, n in sizes.items() if days[0] <= day <= days[-1] + reach)
+                parts, revision = events > BATCH_EVENTS, self._next_revision()
+                for statement in self._sql.insert_ways(funnel, tenant, pack, days, revision, parts=parts):
+                    self._warehouse.command(*statement)
+        known = replace(known, ways=known.ways - due)
+        self._say(tenant, known)
+        ended = self._clock.monotonic()
+        self._rests[place] = ended + min(REST * (ended - began), LONGEST_REST)
+        return known
 
     def _number(self, tenant: str, days: Sequence[int]) -> None:
         """Give every user of these days a number. A number or a user twice: somebody else was at it; begin anew."""
@@ -271,7 +283,8 @@ class RollupWatch:
         self._warehouse.insert_lines("corrections", b"".join(rows))
 
     def _known(self, tenant: str) -> Coverage | None:
-        days = ", ".join(f"arrayMap(d -> toInt32(d), {name}) AS days_{reach}" for reach, name in enumerate(DIRTY))
+        names = (*DIRTY, DIRTY_WAYS)
+        days = ", ".join(f"arrayMap(d -> toInt32(d), {name}) AS days_{at}" for at, name in enumerate(names))
         rows = self._warehouse.query(
             f"SELECT definition, toFloat64(until) AS at, toInt32(before) AS first_open, {days}, revision"
             " FROM rollup_coverage FINAL WHERE tenant = {tenant:String}",
@@ -281,8 +294,8 @@ class RollupWatch:
             return None
         (row,) = rows
         self._revision = max(self._revision, int(row["revision"]))
-        dirty = tuple(frozenset(map(int, row[f"days_{reach}"])) for reach in range(len(DIRTY)))
-        return Coverage(row["definition"], float(row["at"]), int(row["first_open"]), dirty)
+        *dirty, ways = (frozenset(map(int, row[f"days_{at}"])) for at in range(len(names)))
+        return Coverage(row["definition"], float(row["at"]), int(row["first_open"]), tuple(dirty), ways)
 
     def _say(self, tenant: str, known: Coverage) -> None:
         row = {
@@ -292,6 +305,7 @@ class RollupWatch:
             "before": _date(known.before),
             "revision": self._next_revision(),
             **{name: [_date(day) for day in sorted(days)] for name, days in zip(DIRTY, known.dirty, strict=True)},
+            DIRTY_WAYS: [_date(day) for day in sorted(known.ways)],
         }
         self._warehouse.insert_lines("rollup_coverage", orjson.dumps(row) + b"\n")
 
@@ -316,6 +330,15 @@ def batches(days: Sequence[int], sizes: Mapping[int, int]) -> Iterable[list[int]
         size += sizes.get(day, 0)
     if some:
         yield some
+
+
+def chunks(days: Sequence[int], most: int) -> Iterable[Sequence[int]]:
+    """Days in groups that span at most so many."""
+    at = 0
+    for end in range(1, len(days) + 1):
+        if end == len(days) or days[end] - days[at] >= most:
+            yield days[at:end]
+            at = end
 
 
 def corrections(

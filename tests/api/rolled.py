@@ -10,8 +10,8 @@ import orjson
 from api.cohort_sql import CohortBy, CohortQuestion, RetainedBy
 from api.cohorts import answer as cohorts
 from api.expected import ExpectedReader
-from api.funnels import Named
-from api.funnels import answer as funnel
+from api.funnels.answer import Named
+from api.funnels.answer import answer as funnel
 from api.kpi_facts import read_facts
 from api.ledger import LedgerReader
 from api.metrics import Limits, MetricReader

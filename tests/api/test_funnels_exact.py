@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api.funnel_rows import FunnelQuestion
-from api.funnel_sql import statement
-from api.funnels import _counted
+from api.funnels.answer import _counted
+from api.funnels.rows import FunnelQuestion
+from api.funnels.statement import statement
 from api.reader import ClickHouseReader
 from schemas.funnels import refs_of, shipped_funnels
 from schemas.metrics import Dimension

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 
 import pytest
 
-from api.funnel_rows import FunnelQuestion
-from api.funnels import Named
+from api.funnels.answer import Named
+from api.funnels.rows import FunnelQuestion
 from api.reader import ClickHouseReader
 from api.rollups.stepping import kinds
 from schemas.errors import Retryable
@@ -19,9 +20,10 @@ from schemas.taxonomy import Pack
 from sinks.warehouse import Warehouse
 from tests.api.rolled import DAY_MS, END, MIDNIGHT, Site
 from tests.api.test_funnels_exact import Visits
-from tests.api.world import DAY, NOW
+from tests.api.world import DAY, NOW, Event
 
 SPANS = {
+    "all": (END - 140 * DAY_MS, END),
     "whole days": (MIDNIGHT - 30 * DAY_MS, MIDNIGHT - 5 * DAY_MS),
     "cut days": (MIDNIGHT - 33 * DAY_MS - 5_000_000, MIDNIGHT - 12 * DAY_MS - 7_654_321),
     "until now": (END - 40 * DAY_MS, END),
@@ -58,24 +60,34 @@ def site(tenant: str, store: Warehouse, reader: ClickHouseReader, pack: Pack) ->
     return Site(f"funnels-{tenant}", store, reader, pack)
 
 
-@pytest.fixture(scope="module")
-def counted(store: Warehouse, reader: ClickHouseReader, pack: Pack) -> Site:
+LATE = {"nothing": (0.0, 0.0), "two days": (19.0, 21.0), "here and there": (0.0, 90.0)}
+"""How many days ago what came late happened."""
+
+
+@pytest.fixture(scope="module", params=LATE)
+def counted(request: pytest.FixtureRequest, store: Warehouse, reader: ClickHouseReader, pack: Pack) -> Site:
     """A tenant whose days are counted, with repeated rows, and late ones, some of users that nobody knew."""
-    made, world = Site("funnels-counted", store, reader, pack), Visits(71, users=40, orders=200)
-    events = world.events(2500)
+    made = Site(f"funnels-{request.param}", store, reader, pack)
+    world, (last, first) = Visits(71, days=140, users=40, orders=200), LATE[request.param]
+    events = world.events(3500)
     made.insert(events + world.rng.sample(events, 500))
     assert not made.round()
     world.users += [f"stranger-{n}" for n in range(10)]
-    made.insert(world.events(60))
+    late = [one for one in world.events(900) if last <= _days_ago(one) < first]
+    made.insert(late[:60])
     return made
 
 
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize("line", [*DECLARED, *HELD])
 async def test_funnels_are_the_same(counted: Site, pack: Pack, line: str, span: str) -> None:
-    for window in WINDOWS if line in HELD else (0,):
+    late = counted.tenant.removeprefix("funnels-")
+    for window in WINDOWS[len(line) % 2 :: 2] if line in HELD else (0,):
         used = await counted.check_funnel(funnel(counted, pack, line, span, window))
-        assert used if span not in ("a day", "today") else span == "a day" or not used
+        assert used or span in ("a day", "today")
+        if late != "here and there" and line in DECLARED:
+            ways = any("FROM daily_ways" in sql for sql in counted.spy.asked)
+            assert ways if span == "all" else not (ways and span == "today")
 
 
 async def test_what_days_do_not_hold_is_read_from_events(counted: Site, pack: Pack) -> None:
@@ -96,14 +108,14 @@ async def test_somebody_comes_far_in_every_declared_funnel(counted: Site, pack: 
 @pytest.mark.parametrize("seed", range(3))
 async def test_rounds_that_break_off_change_nothing(site: Site, pack: Pack, seed: int) -> None:
     """Events in any order, repeated, late; rounds that end after any write."""
-    rng, world = Random(seed), Visits(60 + seed, users=40, orders=150)
+    rng, world = Random(seed), Visits(60 + seed, days=(20, 60, 120)[seed], users=40, orders=150)
     events = world.events(500)
     rng.shuffle(events)
     while events:
         some = [events.pop() for _ in range(min(len(events), rng.randrange(1, 300)))]
         site.insert(some + rng.sample(some, len(some) // 3))
         for _ in range(rng.randrange(3)):
-            site.breaking.left = rng.choice((0, 1, 5, 14, 17, 18, 19, 20, 21, 22, 1000))
+            site.breaking.left = rng.choice((0, 1, 5, 14, 19, 20, 21, 22, 23, 24, 25, 26, 1000))
             with suppress(Retryable):
                 site.round(rng.choice((15.0, 61.0, 300.0)))
         await _check(site, pack, rng)
@@ -114,7 +126,7 @@ async def test_rounds_that_break_off_change_nothing(site: Site, pack: Pack, seed
 
 async def test_what_is_taken_out_is_no_step_any_more(site: Site, pack: Pack) -> None:
     """A click and an order that a conflict moves; before, between and after."""
-    world, rng = Visits(75, users=30, orders=120), Random(75)
+    world, rng = Visits(75, days=100, users=30, orders=120), Random(75)
     events = world.events(600)
     site.insert(events)
     assert not site.round()
@@ -138,6 +150,10 @@ def test_every_step_of_the_declared_funnels_has_a_kind(pack: Pack) -> None:
         for step in found.steps:
             assert {ref for one in step.events for ref in refs_of(one, pack)} <= known | orders
     assert not known & orders and len(known) < 256
+
+
+def _days_ago(event: Event) -> float:
+    return (NOW - datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp()) / DAY
 
 
 async def _check(site: Site, pack: Pack, rng: Random) -> None:

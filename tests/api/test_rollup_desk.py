@@ -77,6 +77,27 @@ def test_a_roster_that_says_something_else_is_found(site: Site, desk: RollupDesk
     assert row["family"] == names[table]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "arrayMap(way -> arrayMap(at -> at + 1, way), ways) AS ways",
+        "arraySlice(users, 2) AS users, arraySlice(ways, 2) AS ways",
+        "bitmapBuild([toUInt32(1073741824)]) AS singles",
+    ],
+)
+def test_ways_that_say_something_else_are_found(site: Site, desk: RollupDesk, change: str) -> None:
+    site.round()
+    (one,) = desk.standings(site.tenant)
+    assert not list(desk.differences(one, quiet))
+    site.store.command(
+        f"INSERT INTO daily_ways SELECT * REPLACE ({change}, revision + 1 AS revision)"
+        f" FROM (SELECT * FROM daily_ways WHERE tenant = {{t:String}} AND notEmpty(users) ORDER BY day, shard LIMIT 1)",
+        {"t": site.tenant},
+    )
+    (row,) = desk.differences(one, quiet)
+    assert row["family"] == "ways of campaign_to_purchase"
+
+
 def test_rebuilding_counts_all_days_again(site: Site, desk: RollupDesk) -> None:
     """Also what nothing touched: a wrong rollup is right again; and again only once."""
     site.round()

@@ -14,8 +14,8 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from api.context import Caller, Context
-from api.funnel_rows import FunnelQuestion
-from api.funnels import Named
+from api.funnels.answer import Named
+from api.funnels.rows import FunnelQuestion
 from api.problems import invalid
 from api.query import Name, SpecRangeQuery
 from api.slices import Filter

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from api.rollups.counted import days_where, numbered
+from api.rollups.counted import Days, days_where, numbered
 from api.rollups.coverage import Coverage
 from api.rollups.families import Reach
 from api.rollups.rosters import ORDERS, STEPS
@@ -50,44 +50,56 @@ class FunnelQuestion:
         return min(self.end_ms + self.window_ms, self.known_ms)
 
 
-def sources(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Held:
+    """The steps that each kind of the step roster fits, as bits, and those that an order fits."""
+
+    kinds: list[int]
+    order: int
+
+
+def held(pack: Pack, steps: Sequence[Sequence[EventRef]]) -> Held | None:
+    """How rosters hold these steps; None where they do not."""
+    orders, sets = {*pack.roles.get("purchase", ())}, [{*step} for step in steps]
+    kinds = masks(pack, [[*(step - orders)] for step in sets])
+    if kinds is None or any(step & orders and not orders <= step for step in sets):
+        return None
+    return Held(kinds, sum(1 << at for at, step in enumerate(sets) if step & orders))
+
+
+def sources(
+    bind: Binder, asked: FunnelQuestion, covered: Coverage | None, *, numbers: bool = False
+) -> list[tuple[str, str]]:
     """Subqueries of what can be a step (`at` in ms, `fits`), each with the column that tells its users apart.
 
-    Nobody is in two of them. Where the rollups hold every step, days that are counted come from these.
+    Nobody is in two of them. Where the rollups hold every step, days that are counted come from these, with users by
+    `number`. `numbers`: these are told apart by their numbers also where no day is counted.
     """
-    return _of_days(bind, asked, covered) or [(event_rows(bind, asked), "user_id")]
+    steps = held(asked.pack, asked.steps)
+    if covered is not None and steps is not None and not asked.filters and not asked.split:
+        days, pieces = covered.around(asked.start_ms, asked.until_ms, Reach.ORDERS)
+        if days or numbers:
+            return _of_days(bind, asked, steps, days, pieces)
+    return [(event_rows(bind, asked), "user_id")]
 
 
-def _of_days(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> list[tuple[str, str]] | None:
-    """`sources` out of rosters, and of the events of what is not counted; None where they do not hold every step."""
-    orders = {*asked.pack.roles.get("purchase", ())}
-    steps = [{*step} for step in asked.steps]
-    kinds = masks(asked.pack, [[*(step - orders)] for step in steps])
-    if covered is None or kinds is None or asked.filters or asked.split:
-        return None
-    if any(step & orders and not orders <= step for step in steps):
-        return None
-    days, pieces = covered.around(asked.start_ms, asked.until_ms, Reach.ORDERS)
-    if not days:
-        return None
-    where = f"tenant = {bind(asked.tenant)} AND {days_where(bind, days)}"
-    fits, parts = f"{bind(kinds, 'Array(UInt16)')}[kind]", []
-    if any(kinds):
-        arrays = "users AS number, times AS at, kinds AS kind"
+def _of_days(bind: Binder, asked: FunnelQuestion, steps: Held, days: Days, pieces: Pieces) -> list[tuple[str, str]]:
+    parts, fresh = [], []
+    where = f"tenant = {bind(asked.tenant)} AND {days_where(bind, days)}" if days else ""
+    if days and any(steps.kinds):
+        arrays, fits = "users AS number, times AS at, kinds AS kind", f"{bind(steps.kinds, 'Array(UInt16)')}[kind]"
         parts.append(_counted(bind, asked, STEPS.table, where, arrays, fits))
-    bought = sum(1 << at for at, step in enumerate(steps) if step & orders)
-    if bought:
-        parts.append(_counted(bind, asked, ORDERS.table, where, "users AS number, times AS at", bind(bought, "UInt16")))
-    known, fresh = f"({' UNION ALL '.join(parts)})", []
+    if days and steps.order:
+        arrays, fits = "users AS number, times AS at", bind(steps.order, "UInt16")
+        parts.append(_counted(bind, asked, ORDERS.table, where, arrays, fits))
     if pieces:
-        refs = sorted({ref for step in steps for ref in step}, key=str)
+        refs = sorted({ref for step in asked.steps for ref in step}, key=str)
         people = Rows("events", [events_where(bind, asked.tenant, refs), *pieces_where(bind, pieces)])
         numbers, rows = numbered(bind, asked.tenant, people), event_rows(bind, asked, pieces)
         parts.append(f"SELECT number, at, fits FROM {rows} AS r INNER JOIN {numbers} AS u USING (user_id)")
-        known = f"({' UNION ALL '.join(parts)})"
         others = f"(SELECT user_id, at, fits FROM {rows} AS r LEFT ANTI JOIN {numbers} AS u USING (user_id))"
         fresh.append((others, "user_id"))
-    return [(known, "number"), *fresh]
+    return [(f"({' UNION ALL '.join(parts)})", "number"), *fresh]
 
 
 def _counted(bind: Binder, asked: FunnelQuestion, table: str, where: str, arrays: str, fits: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
-from api.funnel_rows import FunnelQuestion
-from api.funnel_sql import statement
+from api.funnels.rows import FunnelQuestion
+from api.funnels.statement import statement
 from api.ledger import INCOMPLETE_BELOW, LedgerReader
 from api.reader import Reader, Row
 from api.rollups.coverage import Coverage
@@ -82,7 +82,7 @@ async def _nothing() -> list[Row]:
 
 
 def _counted(row: Row | None, names: Sequence[str]) -> dict[str, Any]:
-    """`funnel` and what is said of it as a whole; `row`: see `api.funnel_sql.statement`."""
+    """`funnel` and what is said of it as a whole; `row`: see `api.funnels.statement.statement`."""
     _, users, sums, quantiles, whole, whole_quantiles = row or ("", (), (), (), 0, ())
     users = [*map(int, users), *([0] * (len(names) - len(users)))]
     steps = []

@@ -1,0 +1,158 @@
+"""How far people came from the entries of each day, for declared funnels: counted once their window is over.
+
+Nothing can lengthen such a way any more, so a question about months adds up days: of each day's entries the sets of
+users who came no further, and the ways of those who did. Days whose window is open are walked through as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from api.funnels.rows import FunnelQuestion, held, sources
+from api.funnels.walk import FURTHEST, furthest, walks
+from api.rollups.counted import NO_USERS, days_where, runs
+from api.rollups.coverage import Coverage
+from api.slices import DAY_MS, Binder
+from schemas.funnels import refs_of, shipped_funnels, steps_known
+from schemas.taxonomy.pack import EventRef, Pack
+
+TABLE: Final = "daily_ways"
+SHARDS: Final = 8
+"""Parts that the users of a day are kept and counted in, by number."""
+ALL: Final = Coverage(1 << 20)
+"""Every day is in rosters: as ways are counted."""
+NOTHING: Final = Coverage(-1 << 20)
+"""No day is: as they are checked."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A declared funnel under a pack; `reach`: how many days after an entry's its window may end."""
+
+    id: str
+    steps: tuple[tuple[EventRef, ...], ...]
+    window_ms: int
+
+    @property
+    def reach(self) -> int:
+        return -(-self.window_ms // DAY_MS)
+
+    def asks(self, asked: FunnelQuestion) -> bool:
+        """Whether a question is about this funnel, as it is declared."""
+        mine, theirs = ([{*step} for step in steps] for steps in (self.steps, asked.steps))
+        return mine == theirs and self.window_ms == asked.window_ms
+
+    def question(self, tenant: str, pack: Pack, start: int, end: int) -> FunnelQuestion:
+        """This funnel from the entries of days [start, end), whatever comes."""
+        return FunnelQuestion(tenant, pack, self.steps, start * DAY_MS, end * DAY_MS, self.window_ms, 1 << 60)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """SQL: `ways`, a SELECT of (number, way) of all users but those who came no further than their entry on a counted
+    day; `entered`: over these rows, how many users entered. Users without a number have 0."""
+
+    ways: str
+    entered: str
+
+
+def declared(pack: Pack) -> list[Declared]:
+    """The funnels of a pack whose steps are all in rosters."""
+    found = []
+    for one in shipped_funnels().funnels:
+        if steps_known(one, pack):
+            steps = tuple(tuple(ref for source in step.events for ref in refs_of(source, pack)) for step in one.steps)
+            if held(pack, steps):
+                found.append(Declared(one.id, steps, int(one.window * 1000)))
+    return found
+
+
+def closed_ways(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> Closed | None:
+    """A question out of days that are counted, and a walk from the other entries; None where no day is."""
+    one = next((one for one in declared(asked.pack) if one.asks(asked)), None)
+    if one is None or covered is None or asked.filters or asked.split:
+        return None
+    days, pieces = covered.entries(asked.start_ms, asked.end_ms, one.reach)
+    if not days:
+        return None
+    where = f"tenant = {bind(asked.tenant)} AND funnel = {bind(one.id)} AND {days_where(bind, days)}"
+    known = [
+        f"SELECT number, way FROM (SELECT users, ways FROM {TABLE} FINAL WHERE {where}) "
+        "ARRAY JOIN users AS number, ways AS way"
+    ]
+    others: list[str] = []
+    for start, end in pieces:
+        part = replace(asked, start_ms=start, end_ms=end)
+        for rows, user in sources(bind, part, covered, numbers=True):
+            (known if user == "number" else others).append(furthest(walks(bind, part, rows, user), user))
+    ways = f"SELECT number, {FURTHEST} AS way FROM ({' UNION ALL '.join(known)}) GROUP BY number"
+    if others:
+        ways += (
+            f" UNION ALL SELECT toUInt32(0) AS number, {FURTHEST} AS way FROM ({' UNION ALL '.join(others)}) "
+            "GROUP BY user_id"
+        )
+    singles = f"(SELECT groupBitmapMergeState(singles) FROM {TABLE} FINAL WHERE {where})"
+    some = f"bitmapOrCardinality(groupBitmapStateIf(number, number > 0), {singles})"
+    return Closed(ways, f"{some} + countIf(number = 0)")
+
+
+def way_days(
+    bind: Binder,
+    one: Declared,
+    tenant: str,
+    pack: Pack,
+    days: Sequence[int],
+    shards: Sequence[int],
+    covered: Coverage = ALL,
+) -> str:
+    """The SELECT of (day, shard, singles, users, ways) of some days and shards; none of empty ones."""
+    asked = one.question(tenant, pack, min(days), max(days) + 1)
+    (rows, user), *_ = sources(bind, asked, covered, numbers=True)
+    mine = f"(SELECT * FROM {rows} WHERE number % {SHARDS} IN {bind(list(shards), 'Array(UInt8)')})"
+    each = (
+        "SELECT number, toDate32(fromUnixTimestamp64Milli(way[1], 'UTC')) AS day, way "
+        f"FROM ({walks(bind, asked, mine, user)}) ARRAY JOIN entries AS way WHERE {days_where(bind, runs(days))}"
+    )
+    best = f"SELECT day, number, {FURTHEST} AS way FROM ({each}) GROUP BY day, number"
+    further = "arraySort(groupArrayIf((number, way), length(way) > 1))"
+    grouped = (
+        f"SELECT day, toUInt8(number % {SHARDS}) AS shard, groupBitmapStateIf(number, length(way) = 1) AS singles, "
+        f"{further} AS further FROM ({best}) GROUP BY day, shard"
+    )
+    return f"SELECT day, shard, singles, further.1 AS users, further.2 AS ways FROM ({grouped})"
+
+
+def insert_ways(
+    bind: Binder, one: Declared, tenant: str, pack: Pack, days: Sequence[int], shards: Sequence[int], revision: int
+) -> str:
+    """The INSERT of some days and shards, also of those that have nothing (any more)."""
+    nothing = (
+        f"SELECT toDate32(arrayJoin({bind(list(days), 'Array(Int32)')})) AS day, "
+        f"arrayJoin({bind(list(shards), 'Array(UInt8)')}) AS shard, {NO_USERS} AS singles, "
+        "emptyArrayUInt32() AS users, arraySlice([emptyArrayInt64()], 1, 0) AS ways"
+    )
+    counted = way_days(bind, one, tenant, pack, days, shards)
+    return (
+        f"INSERT INTO {TABLE} (tenant, funnel, day, shard, singles, users, ways, revision) "
+        f"SELECT {bind(tenant)}, {bind(one.id)}, day, shard, groupBitmapMergeState(singles), groupArrayArray(users), "
+        f"groupArrayArray(ways), {bind(revision, 'UInt64')} FROM ({counted} UNION ALL {nothing}) GROUP BY day, shard"
+    )
+
+
+def compared_ways(bind: Binder, one: Declared, tenant: str, pack: Pack, days: Sequence[int]) -> str:
+    """The SELECT of days and shards whose stored ways are not what the events say."""
+    stored = (
+        f"SELECT day, shard, singles, users, ways FROM {TABLE} FINAL WHERE tenant = {bind(tenant)} "
+        f"AND funnel = {bind(one.id)} AND {days_where(bind, runs(days))} "
+        "AND (notEmpty(users) OR bitmapCardinality(singles) > 0)"
+    )
+    counted = way_days(bind, one, tenant, pack, days, range(SHARDS), NOTHING)
+    both = f"SELECT * FROM ({counted}) UNION ALL SELECT * FROM ({stored})"
+    return (
+        "SELECT '' AS dimension, day, toString(shard) AS value, groupArray(length(users)) AS events_found, "
+        f"groupArray(bitmapCardinality(singles)) AS users_found FROM ({both}) GROUP BY day, shard "
+        "HAVING NOT (count() = 2 AND length(groupUniqArray((users, ways, bitmapToArray(singles)))) = 1) "
+        "ORDER BY day, shard"
+    )

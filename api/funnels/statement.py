@@ -1,0 +1,52 @@
+"""The one statement of a funnel: of each user the way that goes furthest. How ways are chosen: docs/funnels.md."""
+
+from __future__ import annotations
+
+from api.funnels.days import closed_ways
+from api.funnels.rows import FunnelQuestion, event_rows, sources
+from api.funnels.walk import KINDS, Kinds, entries, furthest, key_of, walks
+from api.rollups.coverage import Coverage
+from api.slices import Binder
+
+
+def statement(asked: FunnelQuestion, covered: Coverage | None = None) -> tuple[str, dict[str, object]]:
+    """The SELECT with its bound values: a row for each value of the split ('' without one), the most users first.
+
+    A row: value; users of each step; of the time (ms) between steps the sums, and median and p90 of each; of the whole
+    way the sum, and median and p90. `covered`: the rollups that may be used.
+    """
+    bind, done = Binder(), f"length(way) = {len(asked.steps)}"
+    times = (
+        "sumForEach(gaps), quantilesExactInclusiveForEach(0.5, 0.9)(gaps), "
+        f"sumIf(whole, {done}), quantilesExactInclusiveIf(0.5, 0.9)(whole, {done})"
+    )
+    timed = "way, arrayPopFront(arrayDifference(way)) AS gaps, way[-1] - way[1] AS whole"
+    closed = closed_ways(bind, asked, covered)
+    if closed:
+        users = f"arrayConcat([{closed.entered}], arrayPopFront(countForEach(way)))"
+        return f"SELECT '', {users}, {times} FROM (SELECT number, {timed} FROM ({closed.ways}))", bind.params
+    walked = _split_walks(bind, asked) if asked.split else _walks(bind, asked, covered)
+    ways = f"SELECT value, {timed} FROM ({furthest(walked, 'value')})"
+    grouped = f"SELECT value, countForEach(way), {times} FROM ({ways}) GROUP BY value"
+    return f"{grouped} ORDER BY count() DESC, value LIMIT {bind(asked.limit, 'UInt32')}", bind.params
+
+
+def _walks(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str:
+    return " UNION ALL ".join(
+        f"SELECT '' AS value, entries FROM ({walks(bind, asked, rows, user)})"
+        for rows, user in sources(bind, asked, covered)
+    )
+
+
+def _split_walks(bind: Binder, asked: FunnelQuestion) -> str:
+    """For each user and each value that one of the user's entries has: the funnel filtered by that value."""
+    kinds = Kinds.of(asked.steps)
+    people = (
+        "SELECT groupArray((at, fits, value, bound)) AS events, groupUniqArrayIf(value, bitAnd(fits, 1) = 1) AS values "
+        f"FROM {event_rows(bind, asked)} GROUP BY user_id HAVING notEmpty(values)"
+    )
+    own = "arrayFilter(e -> NOT e.4 OR e.3 = value, events)"
+    key = key_of(bind, kinds, "e.1", "if(e.3 = value, e.2, bitAnd(e.2, 65534))")
+    keys = f"arraySort(arrayFilter(k -> bitAnd(k, {KINDS - 1}) > 0, arrayMap(e -> {key}, {own}))) AS keys"
+    by_value = f"SELECT value, {keys} FROM ({people}) ARRAY JOIN values AS value"
+    return f"SELECT value, {entries(bind, asked, kinds)} AS entries FROM ({by_value})"
