@@ -27,6 +27,10 @@ NOTHING: Final = Coverage(-1 << 20)
 """No day is: as they are checked."""
 
 
+_SCORE: Final = 1 << 43
+"""More than there are milliseconds from 1900 to 2100: of two ways, a longer one scores more, or else an earlier one."""
+
+
 @dataclass(frozen=True)
 class Declared:
     """A declared funnel under a pack; `reach`: how many days after an entry's its window may end."""
@@ -49,15 +53,6 @@ class Declared:
         return FunnelQuestion(tenant, pack, self.steps, start * DAY_MS, end * DAY_MS, self.window_ms, 1 << 60)
 
 
-@dataclass(frozen=True)
-class Closed:
-    """SQL: `ways`, a SELECT of (number, way) of all users but those who came no further than their entry on a counted
-    day; `entered`: over these rows, how many users entered. Users without a number have 0."""
-
-    ways: str
-    entered: str
-
-
 def declared(pack: Pack) -> list[Declared]:
     """The funnels of a pack whose steps are all in rosters."""
     found = []
@@ -69,8 +64,11 @@ def declared(pack: Pack) -> list[Declared]:
     return found
 
 
-def closed_ways(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> Closed | None:
-    """A question out of days that are counted, and a walk from the other entries; None where no day is."""
+def closed_statement(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str | None:
+    """The SELECT of `api.funnels.statement` out of days that are counted, and a walk from the other entries.
+
+    None where no day is.
+    """
     one = next((one for one in declared(asked.pack) if one.asks(asked)), None)
     if one is None or covered is None or asked.filters or asked.split:
         return None
@@ -78,24 +76,50 @@ def closed_ways(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -
     if not days:
         return None
     where = f"tenant = {bind(asked.tenant)} AND funnel = {bind(one.id)} AND {days_where(bind, days)}"
-    known = [
-        f"SELECT number, way FROM (SELECT users, ways FROM {TABLE} FINAL WHERE {where}) "
-        "ARRAY JOIN users AS number, ways AS way"
+    counted = f"{TABLE} FINAL WHERE {where}"
+    entered = [
+        f"SELECT groupBitmapMergeState(singles) AS people FROM {counted}",
+        f"SELECT groupBitmapState(arrayJoin(users)) AS people FROM {counted}",
     ]
+    known = [f"SELECT number, way FROM (SELECT users, ways FROM {counted}) ARRAY JOIN users AS number, ways AS way"]
     others: list[str] = []
     for start, end in pieces:
         part = replace(asked, start_ms=start, end_ms=end)
         for rows, user in sources(bind, part, covered, numbers=True):
-            (known if user == "number" else others).append(furthest(walks(bind, part, rows, user), user))
-    ways = f"SELECT number, {FURTHEST} AS way FROM ({' UNION ALL '.join(known)}) GROUP BY number"
-    if others:
-        ways += (
-            f" UNION ALL SELECT toUInt32(0) AS number, {FURTHEST} AS way FROM ({' UNION ALL '.join(others)}) "
-            "GROUP BY user_id"
-        )
-    singles = f"(SELECT groupBitmapMergeState(singles) FROM {TABLE} FINAL WHERE {where})"
-    some = f"bitmapOrCardinality(groupBitmapStateIf(number, number > 0), {singles})"
-    return Closed(ways, f"{some} + countIf(number = 0)")
+            if user != "number":
+                others.append(furthest(walks(bind, part, rows, user), user))
+                continue
+            entered.append(f"SELECT groupBitmapState(number) AS people FROM {rows} WHERE bitTest(fits, 0)")
+            # Who came no further has entered, and that is all: only the others are walked through.
+            came = f"(SELECT * FROM {rows} WHERE number IN (SELECT number FROM {rows} WHERE bitTest(fits, 1)))"
+            known.append(furthest(walks(bind, part, came, user, further=True), user))
+    best = [_best(known, "number", "number", len(asked.steps))]
+    best += [_best(others, "user_id", "toUInt32(0) AS number", len(asked.steps))] if others else []
+    people = f"(SELECT groupBitmapMerge(people) FROM ({' UNION ALL '.join(entered)}))"
+    return f"SELECT {_told(people, len(asked.steps))} FROM ({' UNION ALL '.join(best)})"
+
+
+def _best(ways: Sequence[str], user: str, number: str, steps: int) -> str:
+    """The SELECT of the furthest way of each user: how many `steps`, and the time of each as `t1`, `t2` and so on."""
+    names = range(1, steps + 1)
+    times = ", ".join(f"way[{at}] AS s{at}" for at in names)
+    scored = f"SELECT {user}, length(way) * {_SCORE} + {_SCORE // 2} - way[1] AS score, {times}"
+    chosen = ", ".join(f"argMax(s{at}, score) AS t{at}" for at in names)
+    rows = f"{scored} FROM ({' UNION ALL '.join(ways)})"
+    return f"SELECT {number}, intDiv(max(score), {_SCORE}) AS steps, {chosen} FROM ({rows}) GROUP BY {user}"
+
+
+def _told(people: str, steps: int) -> str:
+    """The numbers of a funnel over rows of `_best`; `people`: how many users with a number entered."""
+    users = [f"{people} + countIf(number = 0)", *(f"countIf(steps >= {at})" for at in range(2, steps + 1))]
+    gaps = [(f"t{at + 1} - t{at}", f"steps > {at}") for at in range(1, steps)]
+    sums = ", ".join(f"sumIf({gap}, {made})" for gap, made in gaps)
+    quantiles = ", ".join(f"quantilesExactInclusiveIf(0.5, 0.9)({gap}, {made})" for gap, made in gaps)
+    whole = f"t{steps} - t1, steps = {steps}"
+    return (
+        f"'', [{', '.join(users)}], [{sums}], [{quantiles}], sumIf({whole}), "
+        f"quantilesExactInclusiveIf(0.5, 0.9)({whole})"
+    )
 
 
 def way_days(

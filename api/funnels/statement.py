@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from api.funnels.days import closed_ways
+from api.funnels.days import closed_statement
 from api.funnels.rows import FunnelQuestion, event_rows, sources
-from api.funnels.walk import KINDS, Kinds, entries, furthest, key_of, walks
+from api.funnels.walk import Kinds, entries, fits_any, furthest, walks
 from api.rollups.coverage import Coverage
 from api.slices import Binder
 
@@ -16,15 +16,14 @@ def statement(asked: FunnelQuestion, covered: Coverage | None = None) -> tuple[s
     way the sum, and median and p90. `covered`: the rollups that may be used.
     """
     bind, done = Binder(), f"length(way) = {len(asked.steps)}"
+    closed = closed_statement(bind, asked, covered)
+    if closed:
+        return closed, bind.params
     times = (
         "sumForEach(gaps), quantilesExactInclusiveForEach(0.5, 0.9)(gaps), "
         f"sumIf(whole, {done}), quantilesExactInclusiveIf(0.5, 0.9)(whole, {done})"
     )
     timed = "way, arrayPopFront(arrayDifference(way)) AS gaps, way[-1] - way[1] AS whole"
-    closed = closed_ways(bind, asked, covered)
-    if closed:
-        users = f"arrayConcat([{closed.entered}], arrayPopFront(countForEach(way)))"
-        return f"SELECT '', {users}, {times} FROM (SELECT number, {timed} FROM ({closed.ways}))", bind.params
     walked = _split_walks(bind, asked) if asked.split else _walks(bind, asked, covered)
     ways = f"SELECT value, {timed} FROM ({furthest(walked, 'value')})"
     grouped = f"SELECT value, countForEach(way), {times} FROM ({ways}) GROUP BY value"
@@ -40,13 +39,12 @@ def _walks(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str
 
 def _split_walks(bind: Binder, asked: FunnelQuestion) -> str:
     """For each user and each value that one of the user's entries has: the funnel filtered by that value."""
-    kinds = Kinds.of(asked.steps)
     people = (
         "SELECT groupArray((at, fits, value, bound)) AS events, groupUniqArrayIf(value, bitAnd(fits, 1) = 1) AS values "
         f"FROM {event_rows(bind, asked)} GROUP BY user_id HAVING notEmpty(values)"
     )
     own = "arrayFilter(e -> NOT e.4 OR e.3 = value, events)"
-    key = key_of(bind, kinds, "e.1", "if(e.3 = value, e.2, bitAnd(e.2, 65534))")
-    keys = f"arraySort(arrayFilter(k -> bitAnd(k, {KINDS - 1}) > 0, arrayMap(e -> {key}, {own}))) AS keys"
+    key = Kinds.of(asked.steps).key(bind, "e.1", "if(e.3 = value, e.2, bitAnd(e.2, 65534))")
+    keys = f"arraySort(arrayFilter(k -> {fits_any('k')}, arrayMap(e -> {key}, {own}))) AS keys"
     by_value = f"SELECT value, {keys} FROM ({people}) ARRAY JOIN values AS value"
-    return f"SELECT value, {entries(bind, asked, kinds)} AS entries FROM ({by_value})"
+    return f"SELECT value, {entries(bind, asked)} AS entries FROM ({by_value})"

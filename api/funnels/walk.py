@@ -1,7 +1,8 @@
 """Ways through the steps of a funnel, all of a user's in one pass per step.
 
 A user's events become whole numbers, `keys`, that sort as the events count: by time, and within a millisecond by the
-steps that they fit (`Kinds`). Read backwards, each event then finds the nearest later one of the next step.
+steps that they fit (`Kinds`), which are the last bits. Read backwards, each event then finds the nearest later one of
+the next step.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ from api.funnels.rows import FunnelQuestion, fitting
 from api.slices import Binder
 from schemas.taxonomy.pack import EventRef
 
-KINDS: Final = 2048
-"""More than there are sets of ten steps."""
-
-
+_STEPS: Final = 1 << 10
+"""More than any set of ten steps."""
+_MOMENT: Final = 2 * _STEPS * _STEPS
+"""More than a set's place among all such sets, before the set itself."""
 FURTHEST: Final = "argMax(way, (length(way), -way[1]))"
 """Of several ways of a user the one that goes furthest; of equally long ones that of the earliest entry."""
 
 
-def walks(bind: Binder, asked: FunnelQuestion, rows: str, user: str) -> str:
-    """A SELECT of users, with the ways from each of their `entries`; `rows`: what can be a step, `user`: its column."""
-    kinds = Kinds.of(asked.steps)
-    key = key_of(bind, kinds, "at", "fits")
-    keys = (
-        f"SELECT {user}, arraySort(groupArray({key})) AS keys FROM {rows} "
-        f"GROUP BY {user} HAVING max(bitAnd(fits, 1)) = 1"
+def walks(bind: Binder, asked: FunnelQuestion, rows: str, user: str, *, further: bool = False) -> str:
+    """A SELECT of users, with the ways from each of their `entries`; `rows`: what can be a step, `user`: its column.
+
+    `further`: only users with something that fits the second step.
+    """
+    key = Kinds.of(asked.steps).key(bind, "at", "fits")
+    # Most people come no further than their entry: there is nothing to walk through.
+    keys = "if(bitTest(groupBitOr(fits), 1), arraySort(groupArray(key)), [minIf(key, bitTest(fits, 0))]) AS keys"
+    grouped = (
+        f"SELECT {user}, {keys} FROM (SELECT {user}, fits, {key} AS key FROM {rows}) "
+        f"GROUP BY {user} HAVING bitTest(groupBitOr(fits), 0){' AND bitTest(groupBitOr(fits), 1)' if further else ''}"
     )
-    return f"SELECT {user}, {entries(bind, asked, kinds)} AS entries FROM ({keys})"
+    return f"SELECT {user}, {entries(bind, asked)} AS entries FROM ({grouped})"
 
 
 def furthest(walked: str, *kept: str) -> str:
@@ -40,17 +45,17 @@ def furthest(walked: str, *kept: str) -> str:
     return f"SELECT {names}arrayFirst(e -> length(e) = most, entries) AS way FROM ({longest})"
 
 
-def key_of(bind: Binder, kinds: Kinds, at: str, fits: str) -> str:
-    """The key of an event."""
-    return f"{at} * {KINDS} + {kinds.rank(bind, fits)}"
+def fits_any(key: str) -> str:
+    """Whether the event of a key fits any step."""
+    return f"bitAnd({key}, {_STEPS - 1}) > 0"
 
 
-def entries(bind: Binder, asked: FunnelQuestion, kinds: Kinds) -> str:
+def entries(bind: Binder, asked: FunnelQuestion) -> str:
     """Of sorted `keys`: the times (ms) of the steps that each entry comes to, in the order of the entries."""
-    none, at = "emptyArrayInt64()", f"bitShiftRight(k, {KINDS.bit_length() - 1})"
+    none, at = "emptyArrayInt64()", f"bitShiftRight(k, {_MOMENT.bit_length() - 1})"
     found = ""
     for step in range(len(asked.steps), 0, -1):
-        fits = f"has({bind(kinds.fitting(step), 'Array(UInt16)')}, bitAnd(k, {KINDS - 1}))"
+        fits = f"bitTest(k, {step - 1})"
         if not found:
             found = f"arrayMap(k -> if({fits}, [{at}], {none}), keys)"
             continue
@@ -75,13 +80,10 @@ class Kinds:
         found |= {mask & ~1 for mask in found}
         return cls(tuple(sorted(found - {0}, key=_places)))
 
-    def rank(self, bind: Binder, fits: str) -> str:
-        """SQL: from 1 on, 0 for what fits no step."""
-        return f"indexOf({bind(list(self.masks), 'Array(UInt16)')}, toUInt16({fits}))"
-
-    def fitting(self, step: int) -> list[int]:
-        """The ranks of the sets that hold a step (from 1 on)."""
-        return [rank for rank, mask in enumerate(self.masks, 1) if mask >> (step - 1) & 1]
+    def key(self, bind: Binder, at: str, fits: str) -> str:
+        """SQL: the key of an event."""
+        place = f"indexOf({bind(list(self.masks), 'Array(UInt16)')}, toUInt16({fits}))"
+        return f"{at} * {_MOMENT} + {place} * {_STEPS} + {fits}"
 
 
 def _places(mask: int) -> list[int]:
