@@ -43,8 +43,8 @@ _ERROR_TEXT: Final = 500
 class Warehouse:
     """Every call blocks. Safe to share: each call has a client of its own, over one pool of kept-alive connections.
 
-    A client holds the server's 1,800 settings, some 0.8 MiB; so there are as many as calls at the same time, and not
-    one for every thread that ever called.
+    There are as many clients as there were calls at the same time. Each reads the server's 1,800 settings, some
+    0.8 MiB, and only reads them; so they share those that the first one found.
     """
 
     def __init__(self, settings: WarehouseSettings | str) -> None:
@@ -52,6 +52,7 @@ class Warehouse:
         self._address = _address(self._settings.url)
         self._pool = get_pool_manager(maxsize=16)
         self._idle: deque[Client] = deque()
+        self._known: dict[str, Any] = {}
 
     @property
     def database(self) -> str:
@@ -125,7 +126,7 @@ class Warehouse:
 
     def _connect(self, database: str) -> Client:
         address = self._address
-        return clickhouse_connect.get_client(
+        client = clickhouse_connect.get_client(
             interface=address["interface"],
             host=address["host"],
             port=address["port"],
@@ -139,6 +140,8 @@ class Warehouse:
             autogenerate_session_id=False,
             client_name="headrace",
         )
+        self._known = client.server_settings = self._known or client.server_settings
+        return client
 
     @contextmanager
     def _errors(self, what: str, table: str) -> Iterator[None]:

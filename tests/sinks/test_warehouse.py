@@ -158,7 +158,7 @@ def test_exception_codes_become_the_three_families(code: int | None, kind: type[
 
 
 def test_there_are_as_many_clients_as_calls_at_the_same_time(warehouse: Warehouse) -> None:
-    """Each costs most of a MiB: threads that call one after the other share one."""
+    """Threads that call one after the other share one; all share the server's settings, most of a MiB."""
     for _ in range(12):
         with ThreadPoolExecutor(1) as one:
             one.submit(warehouse.query, "SELECT 1").result()
@@ -167,3 +167,4 @@ def test_there_are_as_many_clients_as_calls_at_the_same_time(warehouse: Warehous
         for done in [four.submit(warehouse.query, "SELECT sleep(0.3)") for _ in range(4)]:
             done.result()
     assert 2 <= len(warehouse._idle) <= 4
+    assert len({id(client.server_settings) for client in warehouse._idle}) == 1 and warehouse._idle[0].server_settings
