@@ -26,6 +26,8 @@ KEEP_SECONDS: Final = 26 * 3600
 """Of event time, on the board."""
 CELL_SECONDS: Final = 1200
 """Of event time, cell by cell: workers count the last quarter of an hour, and write older minutes anew now and then."""
+MOST_KEYS: Final = 100_000
+"""Keys of cells that are kept for the next minute's."""
 
 
 class Sum(NamedTuple):
@@ -37,6 +39,17 @@ class Sum(NamedTuple):
     def plus(self, events: int, amount_micros: int) -> Sum:
         """This sum with more in it."""
         return Sum(self.events + events, self.amount_micros + amount_micros)
+
+
+class Counted(NamedTuple):
+    """What a cell said last."""
+
+    version: int
+    events: int
+    amount_micros: int
+
+
+_NOTHING: Final = Counted(0, 0, 0)
 
 
 class Touched(NamedTuple):
@@ -60,7 +73,9 @@ class Board:
         self._measures_of = _measures(packs)
         self._keep, self._keep_cells = keep_seconds, cell_seconds
         self.missed: set[int] = set()
-        self._cells: dict[int, dict[CellKey, WindowCell]] = {}
+        self._cells: dict[int, dict[CellKey, Counted]] = {}
+        # Of what it says of itself a cell has nothing of its own: the same keys come every minute.
+        self._keys: dict[CellKey, CellKey] = {}
         self._sums: dict[tuple[str, str], dict[int, dict[str, Sum]]] = {}
 
     def __len__(self) -> int:
@@ -122,13 +137,11 @@ class Board:
             cell.shard,
         )
         cells = self._cells.setdefault(cell.minute, {})
-        before = cells.get(key)
-        if before is not None and before.version > cell.version:
+        before = cells.get(key, _NOTHING)
+        if before.version > cell.version:
             return ()
-        cells[key] = cell
-        events = cell.events - (before.events if before else 0)
-        amount = cell.amount_micros - (before.amount_micros if before else 0)
-        return self._add(cell, events, amount)
+        cells[self._keys.setdefault(key, key)] = Counted(cell.version, cell.events, cell.amount_micros)
+        return self._add(cell, cell.events - before.events, cell.amount_micros - before.amount_micros)
 
     def _add(self, cell: WindowCell, events: int, amount: int) -> tuple[str, ...]:
         if not events and not amount:
@@ -157,6 +170,8 @@ class Board:
 
     def _expire(self, now: float) -> None:
         oldest = now - self._keep
+        if len(self._keys) > MOST_KEYS:
+            self._keys.clear()
         for minute in [minute for minute in self._cells if minute < now - self._keep_cells]:
             del self._cells[minute]
         self.missed = {minute for minute in self.missed if minute >= oldest}

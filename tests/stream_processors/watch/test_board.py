@@ -49,6 +49,21 @@ def test_an_older_version_that_arrives_late_changes_nothing() -> None:
     assert board.sums("demo", "", MINUTE, NOW + 60)["click"] == Sum(5, 0)
 
 
+@pytest.mark.parametrize("most_keys", [0, 3, 100])
+def test_minutes_share_the_keys_of_their_cells(most_keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of them are remembered, the sums are the same."""
+    monkeypatch.setattr("stream_processors.watch.board.MOST_KEYS", most_keys)
+    board = Board([PACK])
+    for version in (1, 2):
+        for ago in range(5):
+            minute = MINUTE - 60 * ago
+            board.update([cell("campaign_clicked", version, version=version, minute=minute, shard=f"{ago % 2}/4")], NOW)
+            board.update([cell("campaign_viewed", 7, version=version, minute=minute)], NOW)
+    assert board.sums("demo", "spring", MINUTE - 240, NOW + 60)["click"] == Sum(10, 0)
+    keys = {id(key) for cells in board._cells.values() for key in cells}
+    assert len(keys) == 3 if most_keys == 100 else len(keys) >= 3
+
+
 def test_shards_and_campaigns_add_up_to_the_tenant() -> None:
     board = Board([PACK])
     touched = board.update(
