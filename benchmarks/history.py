@@ -150,6 +150,8 @@ def questions(end: int) -> dict[str, tuple[str, dict[str, str]]]:
         "cohorts by month, with revenue": ("/cohorts", {**whole, "metric": "revenue"}),
         "funnel campaign_to_purchase, 30 days": ("/funnel", {**month, "funnel": "campaign_to_purchase"}),
         "funnel signup_to_purchase, 90 days": ("/funnel", {**whole, "funnel": "signup_to_purchase"}),
+        "funnel purchase_to_repeat, 90 days": ("/funnel", {**whole, "funnel": "purchase_to_repeat"}),
+        "funnel acquisition_to_revenue, 90 days": ("/funnel", {**whole, "funnel": "acquisition_to_revenue"}),
         "any funnel, 90 days": ("/funnel", {**whole, "steps": "impression,open,click,purchase", "window": "7d"}),
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.funnels.rows import FunnelQuestion, held, sources
-from api.funnels.walk import FURTHEST, furthest, walks
+from api.funnels.walk import furthest, walks
 from api.rollups.counted import NO_USERS, days_where, runs
 from api.rollups.coverage import Coverage
 from api.slices import DAY_MS, Binder
@@ -28,7 +28,9 @@ NOTHING: Final = Coverage(-1 << 20)
 
 
 _SCORE: Final = 1 << 43
-"""More than there are milliseconds from 1900 to 2100: of two ways, a longer one scores more, or else an earlier one."""
+"""More than there are milliseconds from 1900 to 2100, and twice as many as from 1970 on."""
+_PLACES: Final = 1 << 20
+"""More than entries of a user, of those in one millisecond."""
 
 
 @dataclass(frozen=True)
@@ -87,26 +89,31 @@ def closed_statement(bind: Binder, asked: FunnelQuestion, covered: Coverage | No
         part = replace(asked, start_ms=start, end_ms=end)
         for rows, user in sources(bind, part, covered, numbers=True):
             if user != "number":
-                others.append(furthest(walks(bind, part, rows, user), user))
+                others.append(furthest(walks(bind, part, rows, user), part, user))
                 continue
             entered.append(f"SELECT groupBitmapState(number) AS people FROM {rows} WHERE bitTest(fits, 0)")
             # Who came no further has entered, and that is all: only the others are walked through.
             came = f"(SELECT * FROM {rows} WHERE number IN (SELECT number FROM {rows} WHERE bitTest(fits, 1)))"
-            known.append(furthest(walks(bind, part, came, user, further=True), user))
+            known.append(furthest(walks(bind, part, came, user, further=True), part, user))
     best = [_best(known, "number", "number", len(asked.steps))]
     best += [_best(others, "user_id", "toUInt32(0) AS number", len(asked.steps))] if others else []
     people = f"(SELECT groupBitmapMerge(people) FROM ({' UNION ALL '.join(entered)}))"
     return f"SELECT {_told(people, len(asked.steps))} FROM ({' UNION ALL '.join(best)})"
 
 
-def _best(ways: Sequence[str], user: str, number: str, steps: int) -> str:
+def _best(parts: Sequence[str], user: str, number: str, steps: int) -> str:
     """The SELECT of the furthest way of each user: how many `steps`, and the time of each as `t1`, `t2` and so on."""
     names = range(1, steps + 1)
     times = ", ".join(f"way[{at}] AS s{at}" for at in names)
-    scored = f"SELECT {user}, length(way) * {_SCORE} + {_SCORE // 2} - way[1] AS score, {times}"
+    scored = f"SELECT {user}, {_score('length(way)', 'way[1]')} AS score, {times}"
     chosen = ", ".join(f"argMax(s{at}, score) AS t{at}" for at in names)
-    rows = f"{scored} FROM ({' UNION ALL '.join(ways)})"
+    rows = f"{scored} FROM ({' UNION ALL '.join(parts)})"
     return f"SELECT {number}, intDiv(max(score), {_SCORE}) AS steps, {chosen} FROM ({rows}) GROUP BY {user}"
+
+
+def _score(steps: str, entry: str) -> str:
+    """SQL: of a user's ways the one that goes furthest scores most; of equally long ones that of the first entry."""
+    return f"{steps} * {_SCORE} + {_SCORE // 2} - {entry}"
 
 
 def _told(people: str, steps: int) -> str:
@@ -135,11 +142,17 @@ def way_days(
     asked = one.question(tenant, pack, min(days), max(days) + 1)
     (rows, user), *_ = sources(bind, asked, covered, numbers=True)
     mine = f"(SELECT * FROM {rows} WHERE number % {SHARDS} IN {bind(list(shards), 'Array(UInt8)')})"
+    names = range(1, len(asked.steps) + 1)
+    joined = ", ".join(["steps AS n", "arrayEnumerate(steps) AS place", *(f"t{at} AS s{at}" for at in names)])
+    # Of two entries in one millisecond that come equally far the first one counts.
+    score = f"toInt128({_score('n', 's1')}) * {_PLACES} - least(place, {_PLACES - 1}) AS score"
     each = (
-        "SELECT number, toDate32(fromUnixTimestamp64Milli(way[1], 'UTC')) AS day, way "
-        f"FROM ({walks(bind, asked, mine, user)}) ARRAY JOIN entries AS way WHERE {days_where(bind, runs(days))}"
+        "SELECT number, toDate32(fromUnixTimestamp64Milli(s1, 'UTC')) AS day, n, "
+        f"{', '.join(f's{at}' for at in names)}, {score} FROM ({walks(bind, asked, mine, user)}) "
+        f"ARRAY JOIN {joined} WHERE {days_where(bind, runs(days))}"
     )
-    best = f"SELECT day, number, {FURTHEST} AS way FROM ({each}) GROUP BY day, number"
+    times = ", ".join(f"argMax(s{at}, score)" for at in names)
+    best = f"SELECT day, number, arraySlice([{times}], 1, argMax(n, score)) AS way FROM ({each}) GROUP BY day, number"
     further = "arraySort(groupArrayIf((number, way), length(way) > 1))"
     grouped = (
         f"SELECT day, toUInt8(number % {SHARDS}) AS shard, groupBitmapStateIf(number, length(way) = 1) AS singles, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.funnels.days import closed_statement
 from api.funnels.rows import FunnelQuestion, event_rows, sources
-from api.funnels.walk import Kinds, entries, fits_any, furthest, walks
+from api.funnels.walk import Kinds, fits_any, furthest, walked, walks
 from api.rollups.coverage import Coverage
 from api.slices import Binder
 
@@ -24,20 +24,19 @@ def statement(asked: FunnelQuestion, covered: Coverage | None = None) -> tuple[s
         f"sumIf(whole, {done}), quantilesExactInclusiveIf(0.5, 0.9)(whole, {done})"
     )
     timed = "way, arrayPopFront(arrayDifference(way)) AS gaps, way[-1] - way[1] AS whole"
-    walked = _split_walks(bind, asked) if asked.split else _walks(bind, asked, covered)
-    ways = f"SELECT value, {timed} FROM ({furthest(walked, 'value')})"
-    grouped = f"SELECT value, countForEach(way), {times} FROM ({ways}) GROUP BY value"
+    ways = _split_ways(bind, asked) if asked.split else _ways(bind, asked, covered)
+    grouped = f"SELECT value, countForEach(way), {times} FROM (SELECT value, {timed} FROM ({ways})) GROUP BY value"
     return f"{grouped} ORDER BY count() DESC, value LIMIT {bind(asked.limit, 'UInt32')}", bind.params
 
 
-def _walks(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str:
+def _ways(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str:
     return " UNION ALL ".join(
-        f"SELECT '' AS value, entries FROM ({walks(bind, asked, rows, user)})"
+        f"SELECT '' AS value, way FROM ({furthest(walks(bind, asked, rows, user), asked, user)})"
         for rows, user in sources(bind, asked, covered)
     )
 
 
-def _split_walks(bind: Binder, asked: FunnelQuestion) -> str:
+def _split_ways(bind: Binder, asked: FunnelQuestion) -> str:
     """For each user and each value that one of the user's entries has: the funnel filtered by that value."""
     people = (
         "SELECT groupArray((at, fits, value, bound)) AS events, groupUniqArrayIf(value, bitAnd(fits, 1) = 1) AS values "
@@ -47,4 +46,4 @@ def _split_walks(bind: Binder, asked: FunnelQuestion) -> str:
     key = Kinds.of(asked.steps).key(bind, "e.1", "if(e.3 = value, e.2, bitAnd(e.2, 65534))")
     keys = f"arraySort(arrayFilter(k -> {fits_any('k')}, arrayMap(e -> {key}, {own}))) AS keys"
     by_value = f"SELECT value, {keys} FROM ({people}) ARRAY JOIN values AS value"
-    return f"SELECT value, {entries(bind, asked)} AS entries FROM ({by_value})"
+    return furthest(walked(bind, asked, by_value, "value"), asked, "value")

@@ -19,12 +19,12 @@ _STEPS: Final = 1 << 10
 """More than any set of ten steps."""
 _MOMENT: Final = 2 * _STEPS * _STEPS
 """More than a set's place among all such sets, before the set itself."""
-FURTHEST: Final = "argMax(way, (length(way), -way[1]))"
-"""Of several ways of a user the one that goes furthest; of equally long ones that of the earliest entry."""
+_NEVER: Final = -(1 << 60)
+"""The time of what is not reached."""
 
 
 def walks(bind: Binder, asked: FunnelQuestion, rows: str, user: str, *, further: bool = False) -> str:
-    """A SELECT of users, with the ways from each of their `entries`; `rows`: what can be a step, `user`: its column.
+    """`walked`, of users; `rows`: what can be a step, `user`: its column that tells them apart.
 
     `further`: only users with something that fits the second step.
     """
@@ -35,14 +35,37 @@ def walks(bind: Binder, asked: FunnelQuestion, rows: str, user: str, *, further:
         f"SELECT {user}, {keys} FROM (SELECT {user}, fits, {key} AS key FROM {rows}) "
         f"GROUP BY {user} HAVING bitTest(groupBitOr(fits), 0){' AND bitTest(groupBitOr(fits), 1)' if further else ''}"
     )
-    return f"SELECT {user}, {entries(bind, asked)} AS entries FROM ({grouped})"
+    return walked(bind, asked, grouped, user)
 
 
-def furthest(walked: str, *kept: str) -> str:
-    """The SELECT of the furthest `way` of each row with `entries`, and some of its columns."""
-    names = "".join(f"{name}, " for name in kept)
-    longest = f"SELECT {names}entries, arrayMax(arrayMap(e -> length(e), entries)) AS most FROM ({walked})"
-    return f"SELECT {names}arrayFirst(e -> length(e) = most, entries) AS way FROM ({longest})"
+def walked(bind: Binder, asked: FunnelQuestion, rows: str, kept: str) -> str:
+    """A SELECT of a column of rows with sorted `keys`, and of each row's entries, in their order: how many `steps` they
+    come to, and the time (ms) of each as `t1`, `t2` and so on, whatever the window.
+    """
+    last, at = len(asked.steps), f"bitShiftRight(k, {_MOMENT.bit_length() - 1})"
+    found: dict[int, str] = {}
+    for step in range(last, 0, -1):
+        for later, value in list(found.items()):
+            # The nearest later event that fits the next step, and what is reached from there.
+            nearest = f"arrayReverseFill((v, k) -> bitTest(k, {step}), {value}, keys)"
+            shifted = f"arrayPushBack(arrayPopFront({nearest}), {_NEVER})"
+            found[later] = f"arrayMap((k, v) -> if(bitTest(k, {step - 1}), v, {_NEVER}), keys, {shifted})"
+        found[step] = f"arrayMap(k -> if(bitTest(k, {step - 1}), {at}, {_NEVER}), keys)"
+    names = _names(asked)
+    times = ", ".join(f"arrayFilter((v, k) -> bitTest(k, 0), {found[n]}, keys) AS t{n}" for n in range(1, last + 1))
+    inside = f"<= t1 + {bind(asked.window_ms, 'Int64')}"
+    made = " + ".join(["1", *(f"({name} >= t1 AND {name} {inside})" for name in names[1:])])
+    steps = f"arrayMap(({', '.join(names)}) -> toUInt8({made}), {', '.join(names)}) AS steps"
+    return f"SELECT {kept}, {steps}, {', '.join(names)} FROM (SELECT {kept}, {times} FROM ({rows}))"
+
+
+def furthest(found: str, asked: FunnelQuestion, kept: str) -> str:
+    """The SELECT of the furthest `way` of each row of `walked`: the times of its steps. It keeps a column."""
+    best = (
+        f"SELECT {kept}, {', '.join(_names(asked))}, arrayMax(steps) AS most, indexOf(steps, most) AS n FROM ({found})"
+    )
+    times = ", ".join(f"{name}[n]" for name in _names(asked))
+    return f"SELECT {kept}, arraySlice([{times}], 1, most) AS way FROM ({best})"
 
 
 def fits_any(key: str) -> str:
@@ -50,19 +73,8 @@ def fits_any(key: str) -> str:
     return f"bitAnd({key}, {_STEPS - 1}) > 0"
 
 
-def entries(bind: Binder, asked: FunnelQuestion) -> str:
-    """Of sorted `keys`: the times (ms) of the steps that each entry comes to, in the order of the entries."""
-    none, at = "emptyArrayInt64()", f"bitShiftRight(k, {_MOMENT.bit_length() - 1})"
-    found = ""
-    for step in range(len(asked.steps), 0, -1):
-        fits = f"bitTest(k, {step - 1})"
-        if not found:
-            found = f"arrayMap(k -> if({fits}, [{at}], {none}), keys)"
-            continue
-        later = f"arrayPushBack(arrayPopFront(arrayReverseFill(w -> notEmpty(w), {found})), {none})"
-        found = f"arrayMap((k, w) -> if({fits}, arrayPushFront(w, {at}), {none}), keys, {later})"
-    inside = f"arrayCount(t -> t <= w[1] + {bind(asked.window_ms, 'Int64')}, w)"
-    return f"arrayMap(w -> arraySlice(w, 1, {inside}), arrayFilter(w -> notEmpty(w), {found}))"
+def _names(asked: FunnelQuestion) -> list[str]:
+    return [f"t{step}" for step in range(1, len(asked.steps) + 1)]
 
 
 @dataclass(frozen=True)
