@@ -207,9 +207,9 @@ def _listens(port: int) -> bool:
 
 
 def test_events_that_no_worker_takes_are_told_in_events(installation: Installation) -> None:
-    """A second collector, on the Kafka that the watcher watches."""
+    """A second collector, on the Kafka that the watcher watches; it has time to connect, unlike the one without."""
     port = free_port()
-    near = changed(installation.settings, {"collector.port": port})
+    near = changed(installation.settings, {"collector.port": port, "collector.gateway.deadline_seconds": 30.0})
     installation.parts["near"] = Part(near, installation.folder, "near", "collect")
     eventually(lambda: _listens(port))
     for _ in range(4):
