@@ -43,20 +43,22 @@ def walked(bind: Binder, asked: FunnelQuestion, rows: str, kept: str) -> str:
     come to, and the time (ms) of each as `t1`, `t2` and so on, whatever the window.
     """
     last, at = len(asked.steps), f"bitShiftRight(k, {_MOMENT.bit_length() - 1})"
-    found: dict[int, str] = {}
+    found = rows
     for step in range(last, 0, -1):
-        for later, value in list(found.items()):
-            # The nearest later event that fits the next step, and what is reached from there.
-            nearest = f"arrayReverseFill((v, k) -> bitTest(k, {step}), {value}, keys)"
+        # Of each later step: when it is reached from the nearest later event that fits the next one.
+        values = [f"arrayMap(k -> if(bitTest(k, {step - 1}), {at}, {_NEVER}), keys) AS v{step}_{step}"]
+        for later in range(step + 1, last + 1):
+            nearest = f"arrayReverseFill((v, k) -> bitTest(k, {step}), v{step + 1}_{later}, keys)"
             shifted = f"arrayPushBack(arrayPopFront({nearest}), {_NEVER})"
-            found[later] = f"arrayMap((k, v) -> if(bitTest(k, {step - 1}), v, {_NEVER}), keys, {shifted})"
-        found[step] = f"arrayMap(k -> if(bitTest(k, {step - 1}), {at}, {_NEVER}), keys)"
+            value = f"arrayMap((k, v) -> if(bitTest(k, {step - 1}), v, {_NEVER}), keys, {shifted})"
+            values.append(f"{value} AS v{step}_{later}")
+        found = f"SELECT {kept}, keys, {', '.join(values)} FROM ({found})"
     names = _names(asked)
-    times = ", ".join(f"arrayFilter((v, k) -> bitTest(k, 0), {found[n]}, keys) AS t{n}" for n in range(1, last + 1))
+    times = ", ".join(f"arrayFilter((v, k) -> bitTest(k, 0), v1_{n}, keys) AS t{n}" for n in range(1, last + 1))
     inside = f"<= t1 + {bind(asked.window_ms, 'Int64')}"
     made = " + ".join(["1", *(f"({name} >= t1 AND {name} {inside})" for name in names[1:])])
     steps = f"arrayMap(({', '.join(names)}) -> toUInt8({made}), {', '.join(names)}) AS steps"
-    return f"SELECT {kept}, {steps}, {', '.join(names)} FROM (SELECT {kept}, {times} FROM ({rows}))"
+    return f"SELECT {kept}, {steps}, {', '.join(names)} FROM (SELECT {kept}, {times} FROM ({found}))"
 
 
 def furthest(found: str, asked: FunnelQuestion, kept: str) -> str:
