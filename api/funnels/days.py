@@ -148,7 +148,7 @@ def way_days(
     score = f"toInt128({_score('n', 's1')}) * {_PLACES} - least(place, {_PLACES - 1}) AS score"
     each = (
         "SELECT number, toDate32(fromUnixTimestamp64Milli(s1, 'UTC')) AS day, n, "
-        f"{', '.join(f's{at}' for at in names)}, {score} FROM ({walks(bind, asked, mine, user)}) "
+        f"{', '.join(f's{at}' for at in names)}, {score} FROM ({walks(bind, asked, mine, user, every=True)}) "
         f"ARRAY JOIN {joined} WHERE {days_where(bind, runs(days))}"
     )
     times = ", ".join(f"argMax(s{at}, score)" for at in names)

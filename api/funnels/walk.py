@@ -23,16 +23,21 @@ _NEVER: Final = -(1 << 60)
 """The time of what is not reached."""
 
 
-def walks(bind: Binder, asked: FunnelQuestion, rows: str, user: str, *, further: bool = False) -> str:
+def walks(
+    bind: Binder, asked: FunnelQuestion, rows: str, user: str, *, further: bool = False, every: bool = False
+) -> str:
     """`walked`, of users; `rows`: what can be a step, `user`: its column that tells them apart.
 
-    `further`: only users with something that fits the second step.
+    `further`: only users with something that fits the second step. `every`: all entries are wanted, also of those who
+    come no further; else the first of theirs is enough.
     """
     key = Kinds.of(asked.steps).key(bind, "at", "fits")
     # Most people come no further than their entry: there is nothing to walk through.
-    keys = "if(bitTest(groupBitOr(fits), 1), arraySort(groupArray(key)), [minIf(key, bitTest(fits, 0))]) AS keys"
+    keys = "arraySort(groupArray(key))"
+    if not every:
+        keys = f"if(bitTest(groupBitOr(fits), 1), {keys}, [minIf(key, bitTest(fits, 0))])"
     grouped = (
-        f"SELECT {user}, {keys} FROM (SELECT {user}, fits, {key} AS key FROM {rows}) "
+        f"SELECT {user}, {keys} AS keys FROM (SELECT {user}, fits, {key} AS key FROM {rows}) "
         f"GROUP BY {user} HAVING bitTest(groupBitOr(fits), 0){' AND bitTest(groupBitOr(fits), 1)' if further else ''}"
     )
     return walked(bind, asked, grouped, user)

@@ -187,5 +187,5 @@ class Site:
         """The same of a funnel."""
         one, covered = await self.funnel(named), await self.covered()
         self.spy.asked.clear()
-        assert await self.funnel(named, covered) == one, (named.name, named.asked)
+        assert await self.funnel(named, covered) == one, (named.name, named.asked.start_ms, named.asked.window_ms)
         return self.used()

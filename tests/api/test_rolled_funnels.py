@@ -60,6 +60,12 @@ def site(tenant: str, store: Warehouse, reader: ClickHouseReader, pack: Pack) ->
     return Site(f"funnels-{tenant}", store, reader, pack)
 
 
+def with_lookers(world: Visits, events: list[Event]) -> list[Event]:
+    """Some are sent much, on many days, and do nothing."""
+    sent = [one for one in events if one["event_type"] == "campaign_delivered"]
+    return events + [{**one, "event_id": world.uuid(), "user_id": f"looker-{world.rng.randrange(15)}"} for one in sent]
+
+
 LATE = {"nothing": (0.0, 0.0), "two days": (19.0, 21.0), "here and there": (0.0, 90.0)}
 """How many days ago what came late happened."""
 
@@ -69,7 +75,7 @@ def counted(request: pytest.FixtureRequest, store: Warehouse, reader: ClickHouse
     """A tenant whose days are counted, with repeated rows, and late ones, some of users that nobody knew."""
     made = Site(f"funnels-{request.param}", store, reader, pack)
     world, (last, first) = Visits(71, days=140, users=40, orders=200), LATE[request.param]
-    events = world.events(3500)
+    events = with_lookers(world, world.events(3500))
     made.insert(events + world.rng.sample(events, 500))
     assert not made.round()
     world.users += [f"stranger-{n}" for n in range(10)]
@@ -109,7 +115,7 @@ async def test_somebody_comes_far_in_every_declared_funnel(counted: Site, pack: 
 async def test_rounds_that_break_off_change_nothing(site: Site, pack: Pack, seed: int) -> None:
     """Events in any order, repeated, late; rounds that end after any write."""
     rng, world = Random(seed), Visits(60 + seed, days=(20, 60, 120)[seed], users=40, orders=150)
-    events = world.events(500)
+    events = with_lookers(world, world.events(500))
     rng.shuffle(events)
     while events:
         some = [events.pop() for _ in range(min(len(events), rng.randrange(1, 300)))]
