@@ -20,7 +20,7 @@ from api.sources import events_where, order_rows, orders_in, pieces_where
 from schemas.metrics import Dimension
 from schemas.taxonomy.pack import EventRef, Pack
 
-_LATER: Final = 0xFFFE
+LATER: Final = 0xFFFE
 """All steps but the first."""
 _ORDERS: Final = (("purchase", False), ("conversion", True))
 """Roles whose events are orders, and whether they count once a campaign."""
@@ -105,7 +105,7 @@ def _of_days(bind: Binder, asked: FunnelQuestion, steps: Held, days: Days, piece
 def _counted(bind: Binder, asked: FunnelQuestion, table: str, where: str, arrays: str, fits: str) -> str:
     end = bind(asked.end_ms, "Int64")
     return (
-        f"SELECT number, at, toUInt16(if(at < {end}, {fits}, bitAnd({fits}, {_LATER}))) AS fits "
+        f"SELECT number, at, toUInt16(if(at < {end}, {fits}, bitAnd({fits}, {LATER}))) AS fits "
         f"FROM (SELECT * FROM {table} FINAL WHERE {where}) ARRAY JOIN {arrays} "
         f"WHERE at >= {bind(asked.start_ms, 'Int64')} AND at < {bind(asked.until_ms, 'Int64')} AND fits > 0"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.funnels.days import closed_statement
-from api.funnels.rows import FunnelQuestion, event_rows, sources
+from api.funnels.rows import LATER, FunnelQuestion, event_rows, sources
 from api.funnels.walk import Kinds, fits_any, furthest, walked, walks
 from api.rollups.coverage import Coverage
 from api.slices import Binder
@@ -43,7 +43,7 @@ def _split_ways(bind: Binder, asked: FunnelQuestion) -> str:
         f"FROM {event_rows(bind, asked)} GROUP BY user_id HAVING notEmpty(values)"
     )
     own = "arrayFilter(e -> NOT e.4 OR e.3 = value, events)"
-    key = Kinds.of(asked.steps).key(bind, "e.1", "if(e.3 = value, e.2, bitAnd(e.2, 65534))")
+    key = Kinds.of(asked.steps).key(bind, "e.1", f"if(e.3 = value, e.2, bitAnd(e.2, {LATER}))")
     keys = f"arraySort(arrayFilter(k -> {fits_any('k')}, arrayMap(e -> {key}, {own}))) AS keys"
     by_value = f"SELECT value, {keys} FROM ({people}) ARRAY JOIN values AS value"
     return furthest(walked(bind, asked, by_value, "value"), asked, "value")

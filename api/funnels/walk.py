@@ -1,4 +1,4 @@
-"""Ways through the steps of a funnel, all of a user's in one pass per step.
+"""Ways through the steps of a funnel, all of a user's at once.
 
 A user's events become whole numbers, `keys`, that sort as the events count: by time, and within a millisecond by the
 steps that they fit (`Kinds`), which are the last bits. Read backwards, each event then finds the nearest later one of
@@ -32,9 +32,9 @@ def walks(
     come no further; else the first of theirs is enough.
     """
     key = Kinds.of(asked.steps).key(bind, "at", "fits")
-    # Most people come no further than their entry: there is nothing to walk through.
     keys = "arraySort(groupArray(key))"
     if not every:
+        # Most people come no further than their entry: there is nothing to walk through.
         keys = f"if(bitTest(groupBitOr(fits), 1), {keys}, [minIf(key, bitTest(fits, 0))])"
     grouped = (
         f"SELECT {user}, {keys} AS keys FROM (SELECT {user}, fits, {key} AS key FROM {rows}) "
@@ -45,7 +45,7 @@ def walks(
 
 def walked(bind: Binder, asked: FunnelQuestion, rows: str, kept: str) -> str:
     """A SELECT of a column of rows with sorted `keys`, and of each row's entries, in their order: how many `steps` they
-    come to, and the time (ms) of each as `t1`, `t2` and so on, whatever the window.
+    come to within the window, and the time (ms) of every step, also later ones, as `t1`, `t2` and so on.
     """
     last, at = len(asked.steps), f"bitShiftRight(k, {_MOMENT.bit_length() - 1})"
     found = rows
