@@ -6,12 +6,13 @@ that what varies from week to week is not taken for missing. Without history not
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from api.ledger import INCOMPLETE_BELOW, MINUTE
+from api.ledger import INCOMPLETE_BELOW, MINUTE, failed
 from api.reader import Reader
 from api.slices import Binder
 from schemas.clock import Clock
@@ -68,20 +69,20 @@ class ExpectedReader:
 
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader, self._clock = reader, clock
-        self._known: OrderedDict[tuple[str, int, int], tuple[float, Expected]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int, int], tuple[float, asyncio.Task[Expected]]] = OrderedDict()
 
     async def of(self, tenant: str, start_ms: int, end_ms: int) -> Expected:
-        """The whole minutes of a range; the answer is kept for a minute."""
+        """The whole minutes of a range; the answer is kept for a minute, and shared while it is being read."""
         start, end = -(-start_ms // MINUTE) * MINUTE, end_ms // MINUTE * MINUTE
         if not 0 < end - start <= LONGEST_MS:
             return NOTHING
         now, key = self._clock.monotonic(), (tenant, start, end)
         known = self._known.get(key)
-        if known is None or now - known[0] >= _REUSE_SECONDS:
-            known = self._known[key] = (now, await self._read(tenant, start, end))
+        if known is None or now - known[0] >= _REUSE_SECONDS or failed(known[1]):
+            known = self._known[key] = (now, asyncio.create_task(self._read(tenant, start, end)))
             while len(self._known) > _KEEP:
                 self._known.popitem(last=False)
-        return known[1]
+        return await asyncio.shield(known[1])
 
     async def _read(self, tenant: str, start: int, end: int) -> Expected:
         reconciled, first = await self._span(tenant)

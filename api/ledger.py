@@ -67,7 +67,7 @@ class LedgerReader:
         key = (tenant, *_minutes(start_ms, end_ms))
         now = self._clock.monotonic()
         known = self._shared.get(key)
-        if known is None or now - known[0] >= _SHARE_SECONDS or _failed(known[1]):
+        if known is None or now - known[0] >= _SHARE_SECONDS or failed(known[1]):
             known = self._shared[key] = (now, asyncio.create_task(self.recent(*key)))
             _trim(self._shared)
         return (await asyncio.shield(known[1])).all.completeness
@@ -284,7 +284,8 @@ def _minute(at: int, sums: Sums) -> dict[str, Any]:
     }
 
 
-def _failed(task: asyncio.Task[Book]) -> bool:
+def failed(task: asyncio.Task[Any]) -> bool:
+    """Whether a shared read ended without an answer."""
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 

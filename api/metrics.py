@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from api.attribution.spread import SPREAD, Spreads, read_spreads
 from api.attribution.spread import known_to as attributable
@@ -24,6 +25,7 @@ from api.outliers import outliers
 from api.reader import Reader
 from api.rollups.standing import CoverageReader
 from api.settings import Prices
+from api.shared_reads import SharedReads
 from api.slices import Slice, buckets, following
 from api.times import iso
 from schemas.errors import ConfigError
@@ -180,6 +182,12 @@ class MetricReader:
         self._prices = prices or Prices()
         self._reader, self._ledger, self._expected, self._limits = reader, ledger, expected, limits
         self._coverage = coverage
+
+    def together(self) -> Self:
+        """One that answers a single question about several metrics: what they have in common is read once."""
+        found = copy(self)
+        found._reader = SharedReads(self._reader)
+        return found
 
     async def answer(
         self,

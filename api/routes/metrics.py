@@ -37,7 +37,10 @@ async def metric(ctx: Ctx, who: Who, metric_id: MetricId, query: Annotated[Metri
 
 @router.get("/query", summary="Several metrics about the same")
 async def several(ctx: Ctx, who: Who, query: Annotated[MetricsQuery, Query()]) -> dict[str, Any]:
-    """An answer of `GET /metrics/{metric_id}` for each of `metrics`, in their order; all, or a refusal."""
+    """An answer of `GET /metrics/{metric_id}` for each of `metrics`, in their order; all, or a refusal.
+
+    Faster than one by one: what they have in common is read once.
+    """
     known = {metric.id: metric for metric in available(ctx, who)}
     known |= {alias: metric for metric in known.values() for alias in metric.aliases}
     for metric_id in query.ids:
@@ -46,7 +49,8 @@ async def several(ctx: Ctx, who: Who, query: Annotated[MetricsQuery, Query()]) -
     now = ctx.now_ms()
     asked = [(known[one], await _slice(ctx, who, known[one], query, now)) for one in query.ids]
     await check_filters(ctx.reader, who.pack, asked[0][1])
-    found = (ctx.metrics.answer(one, about, who.pack, query.limit, against=query.compare) for one, about in asked)
+    metrics, as_of = ctx.metrics.together(), await ctx.ledger.as_of(who.tenant)
+    found = (metrics.answer(one, about, who.pack, query.limit, as_of, query.compare) for one, about in asked)
     return {"metrics": await asyncio.gather(*found)}
 
 

@@ -40,6 +40,7 @@ function read(path, query) {
   const start = when(query.get("start"), moment, moment - 86400);
   const one = /^\/metrics\/([a-z_]+)$/.exec(path);
   const user = /^\/users\/([^/]+)\/churn_risk$/.exec(path);
+  if (path === "/query") return { metrics: query.get("metrics").split(",").map((id) => read(`/metrics/${id}`, query)) };
   if (one && DICTIONARY.some((item) => item.id === one[1])) {
     const answer = metric(one[1], query, moment);
     return empty ? blank(answer) : answer;

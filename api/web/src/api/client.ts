@@ -23,12 +23,14 @@ export class ApiError extends Error {
   }
 }
 
-type Query = Readonly<Record<string, string | number | undefined>>;
+export type Query = Readonly<Record<string, string | number | undefined>>;
 
 export interface Api {
   readonly key: string;
   dictionary(): Promise<readonly MetricDefinition[]>;
   metric(id: string, query: Query): Promise<Metric>;
+  /** Several about the same, in their order: what they have in common is read once. */
+  metrics(ids: readonly string[], query: Query): Promise<readonly Metric[]>;
   pipeline(start: string): Promise<Pipeline>;
   alerts(): Promise<readonly Alert[]>;
   alert(id: string): Promise<Alert>;
@@ -57,6 +59,7 @@ export function api(key: string, fetcher: typeof fetch = (input, init) => fetch(
     key,
     dictionary: async () => (await get<{ metrics: MetricDefinition[] }>("/metrics")).metrics,
     metric: (id, query) => get(`/metrics/${encodeURIComponent(id)}`, query),
+    metrics: async (ids, query) => (await get<{ metrics: Metric[] }>("/query", { metrics: ids.join(","), ...query })).metrics,
     pipeline: (start) => get("/pipeline", { start }),
     alerts: async () => (await get<{ alerts: Alert[] }>("/alerts", { state: "open,acknowledged", limit: 50 })).alerts,
     alert: (id) => get(`/alerts/${encodeURIComponent(id)}`),

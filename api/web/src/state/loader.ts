@@ -53,7 +53,8 @@ function jobs(read: Reader, stale: Set<string>): Job[] {
   const refresh = (): Promise<unknown> => {
     const moved = [...stale];
     stale.clear();
-    return Promise.all(moved.map((what) => (what === "anomalies" ? read.anomalies() : read.value(what))));
+    const cards = read.values(moved.filter((what) => what !== "anomalies"));
+    return Promise.all([cards, moved.includes("anomalies") ? read.anomalies() : undefined]);
   };
   return [
     { every: 5, ranged: true, run: read.pipeline },

@@ -1,10 +1,11 @@
 /** Reads from the API into the store. A failed read leaves its message there and the last good value in place. */
 
-import type { Api } from "../api/client";
+import type { Api, Query } from "../api/client";
+import type { Metric } from "../api/types";
 import { rangeInfo, type RangeInfo } from "../format/time";
 import { now } from "./clock";
 import { cardIds, columnIds, leaderboard } from "./metrics";
-import type { ResourceName } from "./model";
+import type { Card, ResourceName } from "./model";
 import { ratesFrom } from "./rates";
 import type { Store } from "./store";
 
@@ -19,8 +20,8 @@ export const CREDITED_BY = ["last", "first", "linear", "markov"] as const;
 export interface Reader {
   /** Values and small charts of all cards. */
   cards(): Promise<unknown>;
-  /** One card's value alone: what the stream said has moved. */
-  value(id: string): Promise<void>;
+  /** Values of some cards: what the stream said has moved. */
+  values(ids: readonly string[]): Promise<unknown>;
   previous(): Promise<unknown>;
   rates(): Promise<void>;
   pipeline(): Promise<void>;
@@ -54,25 +55,29 @@ export function reader(client: Api, store: Store, message: (error: unknown) => s
     }
   }
 
-  async function card(id: string, read: () => Promise<object>): Promise<void> {
+  /** Values of some cards in one call. When that fails each is asked for by itself: one must not take the others along. */
+  async function cards(ids: readonly string[], query: () => Query, shown: (metric: Metric) => Partial<Card>): Promise<void> {
+    if (ids.length === 0) return;
     const { range } = store.get();
+    const show = (id: string, metric: Metric): void => store.dispatch({ type: "card", id, range, card: { ...shown(metric), error: null } });
+    const alone = async (id: string): Promise<void> => {
+      try {
+        show(id, await client.metric(id, query()));
+      } catch (error) {
+        store.dispatch({ type: "card", id, range, card: { error: message(error) } });
+      }
+    };
     try {
-      store.dispatch({ type: "card", id, range, card: { ...(await read()), error: null } });
-    } catch (error) {
-      store.dispatch({ type: "card", id, range, card: { error: message(error) } });
+      (await client.metrics(ids, query())).forEach((metric, i) => show(ids[i]!, metric));
+    } catch {
+      await Promise.all(ids.map(alone));
     }
   }
 
-  async function full(id: string): Promise<object> {
-    const current = await client.metric(id, { start: start(), interval: range().interval });
-    return { current, series: current.series };
-  }
-
   return {
-    cards: () => Promise.all(shown().map((id) => card(id, () => full(id)))),
-    value: (id) => card(id, async () => ({ current: await client.metric(id, { start: start() }) })),
-    previous: () =>
-      Promise.all(shown().map((id) => card(id, async () => ({ previous: await client.metric(id, { start: range().before, end: start() }) })))),
+    cards: () => cards(shown(), () => ({ start: start(), interval: range().interval }), (current) => ({ current, series: current.series })),
+    values: (ids) => cards(ids, () => ({ start: start() }), (current) => ({ current })),
+    previous: () => cards(shown(), () => ({ start: range().before, end: start() }), (previous) => ({ previous })),
     rates: () => load("rates", () => readRates(client)),
     pipeline: () => load("pipeline", () => client.pipeline(start())),
     campaigns: () => load("leaderboard", () => readCampaigns(client, columnIds(store.get().dictionary), start())),
@@ -100,8 +105,7 @@ async function readRates(client: Api) {
 }
 
 async function readCampaigns(client: Api, columns: readonly string[], start: string) {
-  const query = { start, group_by: "campaign_id", limit: 100 };
-  return leaderboard(await Promise.all(columns.map((id) => client.metric(id, query))));
+  return columns.length === 0 ? [] : leaderboard(await client.metrics(columns, { start, group_by: "campaign_id", limit: 100 }));
 }
 
 /** The reader's own time zone, by its IANA name; UTC where the browser knows none. */
