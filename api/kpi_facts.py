@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
+from api.cells import Cells
 from api.measures import MEASURES, read_cells
 from api.reader import Reader
 from api.rollups.coverage import Coverage
@@ -166,21 +167,23 @@ async def _facts_of(reader: Reader, read: Read, asked: Slice, pack: Pack, covere
 
 
 async def _active(reader: Reader, asked: Slice, pack: Pack, covered: Coverage) -> Facts:
-    """`_activity` out of rollups."""
-    days = whole_days(asked.start_ms, asked.end_ms)
-    each_day = replace(asked, start_ms=days.start * DAY, end_ms=days.stop * DAY, interval=Interval.DAY)
-    spans = (BEGINNING, asked.start_ms, asked.end_ms - MONTH_DAYS * DAY)
-    questions = [replace(asked, start_ms=start) for start in spans] + ([each_day] if days else [])
-    measures, most = [MEASURES["active_users"]], len(days) + 1
-    found = await asyncio.gather(*(read_cells(reader, measures, one, pack, most, covered) for one in questions))
-    ever, now, month, *daily = (cells for (cells,) in found)
-    by_day = daily[0].series() if daily else {}
+    """`_activity` out of rollups. Spans that are the same are read once, and days together with the range."""
+    days, month = whole_days(asked.start_ms, asked.end_ms), asked.end_ms - MONTH_DAYS * DAY
+
+    async def users(start: int) -> Cells:
+        question = replace(asked, start_ms=start, interval=Interval.DAY if start == asked.start_ms else None)
+        (cells,) = await read_cells(reader, [MEASURES["active_users"]], question, pack, len(days) + 2, covered)
+        return cells
+
+    spans = list({BEGINNING, asked.start_ms, month})
+    found = dict(zip(spans, await asyncio.gather(*map(users, spans)), strict=True))
+    by_day = found[asked.start_ms].series()
     numbers = {
-        "users_ever": ever.at(),
-        "active_users": now.at(),
-        "monthly_users": month.at(),
-        "daily_users": sum(by_day.values()),
-        "last_day_users": by_day.get((days.stop - 1) * DAY, 0),
+        "users_ever": found[BEGINNING].at(),
+        "active_users": found[asked.start_ms].at(),
+        "monthly_users": found[month].at(),
+        "daily_users": sum(by_day.get(day * DAY, 0) for day in days),
+        "last_day_users": by_day.get((days.stop - 1) * DAY, 0) if days else 0,
     }
     return {name: Fraction(n) for name, n in numbers.items()}
 
