@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from api.funnels.rows import FunnelQuestion, held, sources
-from api.funnels.walk import furthest, walks
+from api.funnels.rows import NUMBERED, FunnelQuestion, held, source
+from api.funnels.walk import entries, ways
 from api.reader import Reader
 from api.rollups.counted import NO_USERS, days_where, runs
 from api.rollups.coverage import Coverage
@@ -96,36 +96,25 @@ def closed_statement(bind: Binder, asked: FunnelQuestion, covered: Coverage | No
         return None
     where = f"tenant = {bind(asked.tenant)} AND funnel = {bind(one.id)} AND {days_where(bind, days)}"
     counted = f"{TABLE} FINAL WHERE {where}"
-    entered = [
-        f"SELECT groupBitmapMergeState(singles) AS people FROM {counted}",
-        f"SELECT groupBitmapState(arrayJoin(users)) AS people FROM {counted}",
+    found = [
+        "SELECT toUInt128(number) AS person, way "
+        f"FROM (SELECT users, ways FROM {counted}) ARRAY JOIN users AS number, ways AS way"
     ]
-    known = [f"SELECT number, way FROM (SELECT users, ways FROM {counted}) ARRAY JOIN users AS number, ways AS way"]
-    others: list[str] = []
-    for start, end in pieces:
-        part = replace(asked, start_ms=start, end_ms=end)
-        for rows, user in sources(bind, part, covered, numbers=True):
-            if user != "number":
-                others.append(furthest(walks(bind, part, rows, user), part, user))
-                continue
-            entered.append(f"SELECT groupBitmapState(number) AS people FROM {rows} WHERE bitTest(fits, 0)")
-            # Who came no further has entered, and that is all: only the others are walked through.
-            came = f"(SELECT * FROM {rows} WHERE number IN (SELECT number FROM {rows} WHERE bitTest(fits, 1)))"
-            known.append(furthest(walks(bind, part, came, user, further=True), part, user))
-    best = [_best(known, "number", "number", len(asked.steps))]
-    best += [_best(others, "user_id", "toUInt32(0) AS number", len(asked.steps))] if others else []
-    people = f"(SELECT groupBitmapMerge(people) FROM ({' UNION ALL '.join(entered)}))"
-    return f"SELECT {_told(people, len(asked.steps))} FROM ({' UNION ALL '.join(best)})"
+    if pieces:
+        rest = replace(asked, entries=pieces)
+        found.append(ways(bind, rest, *source(bind, rest, covered, numbers=True)))
+    singles = f"(SELECT groupBitmapMergeState(singles) FROM {counted})"
+    return f"SELECT {_told(singles, len(asked.steps))} FROM ({_best(found, len(asked.steps))})"
 
 
-def _best(parts: Sequence[str], user: str, number: str, steps: int) -> str:
-    """The SELECT of the furthest way of each user: how many `steps`, and the time of each as `t1`, `t2` and so on."""
+def _best(parts: Sequence[str], steps: int) -> str:
+    """The SELECT of each person's furthest way: how many `steps`, and the time of each as `t1`, `t2` and so on."""
     names = range(1, steps + 1)
     times = ", ".join(f"way[{at}] AS s{at}" for at in names)
-    scored = f"SELECT {user}, {_score('length(way)', 'way[1]')} AS score, {times}"
+    scored = f"SELECT person, {_score('length(way)', 'way[1]')} AS score, {times}"
     chosen = ", ".join(f"argMax(s{at}, score) AS t{at}" for at in names)
     rows = f"{scored} FROM ({' UNION ALL '.join(parts)})"
-    return f"SELECT {number}, intDiv(max(score), {_SCORE}) AS steps, {chosen} FROM ({rows}) GROUP BY {user}"
+    return f"SELECT person, intDiv(max(score), {_SCORE}) AS steps, {chosen} FROM ({rows}) GROUP BY person"
 
 
 def _score(steps: str, entry: str) -> str:
@@ -133,9 +122,11 @@ def _score(steps: str, entry: str) -> str:
     return f"{steps} * {_SCORE} + {_SCORE // 2} - {entry}"
 
 
-def _told(people: str, steps: int) -> str:
-    """The numbers of a funnel over rows of `_best`; `people`: how many users with a number entered."""
-    users = [f"{people} + countIf(number = 0)", *(f"countIf(steps >= {at})" for at in range(2, steps + 1))]
+def _told(singles: str, steps: int) -> str:
+    """The numbers of a funnel over rows of `_best`; `singles`: the set of those who came no further on counted days."""
+    known = f"groupBitmapStateIf(toUInt32(person), person < {NUMBERED})"
+    entered = f"bitmapOrCardinality({known}, {singles}) + countIf(person >= {NUMBERED})"
+    users = [entered, *(f"countIf(steps >= {at})" for at in range(2, steps + 1))]
     gaps = [(f"t{at + 1} - t{at}", f"steps > {at}") for at in range(1, steps)]
     sums = ", ".join(f"sumIf({gap}, {made})" for gap, made in gaps)
     quantiles = ", ".join(f"quantilesExactInclusiveIf(0.5, 0.9)({gap}, {made})" for gap, made in gaps)
@@ -157,15 +148,16 @@ def way_days(
 ) -> str:
     """The SELECT of (day, shard, singles, users, ways) of some days and shards; none of empty ones."""
     asked = one.question(tenant, pack, min(days), max(days) + 1)
-    (rows, user), *_ = sources(bind, asked, covered, numbers=True)
-    mine = f"(SELECT * FROM {rows} WHERE number % {SHARDS} IN {bind(list(shards), 'Array(UInt8)')})"
+    rows, _ = source(bind, asked, covered, numbers=True)
+    known = f"SELECT toUInt32(person) AS number, at, fits FROM {rows} WHERE person < {NUMBERED}"
+    mine = f"(SELECT * FROM ({known}) WHERE number % {SHARDS} IN {bind(list(shards), 'Array(UInt8)')})"
     names = range(1, len(asked.steps) + 1)
     joined = ", ".join(["steps AS n", "arrayEnumerate(steps) AS place", *(f"t{at} AS s{at}" for at in names)])
     # Of two entries in one millisecond that come equally far the first one counts.
     score = f"toInt128({_score('n', 's1')}) * {_PLACES} - least(place, {_PLACES - 1}) AS score"
     each = (
         "SELECT number, toDate32(fromUnixTimestamp64Milli(s1, 'UTC')) AS day, n, "
-        f"{', '.join(f's{at}' for at in names)}, {score} FROM ({walks(bind, asked, mine, user, every=True)}) "
+        f"{', '.join(f's{at}' for at in names)}, {score} FROM ({entries(bind, asked, mine, 'number')}) "
         f"ARRAY JOIN {joined} WHERE {days_where(bind, runs(days))}"
     )
     times = ", ".join(f"argMax(s{at}, score)" for at in names)

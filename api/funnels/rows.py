@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from api.rollups.counted import Days, days_where, numbered
+from api.rollups.counted import Days, days_where, numbered, runs
 from api.rollups.coverage import Coverage
 from api.rollups.families import Reach
 from api.rollups.rosters import ORDERS, STEPS
@@ -22,6 +22,8 @@ from schemas.taxonomy.pack import EventRef, Pack
 
 LATER: Final = 0xFFFE
 """All steps but the first."""
+NUMBERED: Final = 1 << 32
+"""More than any number of a user. A hash of 128 bits is less once in 2^96, and two are the same once in 2^128."""
 _ORDERS: Final = (("purchase", False), ("conversion", True))
 """Roles whose events are orders, and whether they count once a campaign."""
 
@@ -31,6 +33,7 @@ class FunnelQuestion:
     """What is asked. Times: Unix milliseconds; entries lie in [start_ms, end_ms), nothing from `known_ms` on is known.
 
     `steps`: the events of each step. `filters` hold for the entry, the campaign also for later events that name one.
+    `entries`: the parts of the range, in their order, whose entries are asked for; all of it without any.
     """
 
     tenant: str
@@ -43,11 +46,29 @@ class FunnelQuestion:
     filters: Mapping[Dimension, Filter] = field(default_factory=dict)
     split: Dimension | None = None
     limit: int = 20
+    entries: Pieces = ()
 
     @property
     def until_ms(self) -> int:
         """Nothing from here on can be a step: too late for the last entry, or not known yet."""
         return min(self.end_ms + self.window_ms, self.known_ms)
+
+    @property
+    def parts(self) -> Pieces:
+        """Where entries may lie."""
+        return self.entries or ((self.start_ms, self.end_ms),)
+
+    @property
+    def spans(self) -> Pieces:
+        """Where steps may lie: the parts, and what their windows reach."""
+        found: list[tuple[int, int]] = []
+        for start, end in self.parts:
+            until = min(end + self.window_ms, self.known_ms)
+            if found and start <= found[-1][1]:
+                found[-1] = (found[-1][0], max(found[-1][1], until))
+            else:
+                found.append((start, until))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -67,24 +88,26 @@ def held(pack: Pack, steps: Sequence[Sequence[EventRef]]) -> Held | None:
     return Held(kinds, sum(1 << at for at, step in enumerate(sets) if step & orders))
 
 
-def sources(
-    bind: Binder, asked: FunnelQuestion, covered: Coverage | None, *, numbers: bool = False
-) -> list[tuple[str, str]]:
-    """Subqueries of what can be a step (`at` in ms, `fits`), each with the column that tells its users apart.
+def source(bind: Binder, asked: FunnelQuestion, covered: Coverage | None, *, numbers: bool = False) -> tuple[str, str]:
+    """A subquery of what can be a step (`at` in ms, `fits`), and its column that tells users apart.
 
-    Nobody is in two of them. Where the rollups hold every step, days that are counted come from these, with users by
-    `number`. `numbers`: these are told apart by their numbers also where no day is counted.
+    Where the rollups hold every step, days that are counted come from these, and users are told apart by `person`:
+    below `NUMBERED` a user's number, from there on a hash of the id. `numbers`: also where no day is counted.
     """
     steps = held(asked.pack, asked.steps)
     if covered is not None and steps is not None and not asked.filters and not asked.split:
-        days, pieces = covered.around(asked.start_ms, asked.until_ms, Reach.ORDERS)
+        days, pieces = list[int](), list[tuple[int, int]]()
+        for span in asked.spans:
+            counted, others = covered.around(*span, Reach.ORDERS)
+            days += [day for run in counted for day in range(*run)]
+            pieces += others
         if days or numbers:
-            return _of_days(bind, asked, steps, days, pieces)
-    return [(event_rows(bind, asked), "user_id")]
+            return _of_days(bind, asked, steps, runs(days), tuple(pieces)), "person"
+    return event_rows(bind, asked), "user_id"
 
 
-def _of_days(bind: Binder, asked: FunnelQuestion, steps: Held, days: Days, pieces: Pieces) -> list[tuple[str, str]]:
-    parts, fresh = [], []
+def _of_days(bind: Binder, asked: FunnelQuestion, steps: Held, days: Days, pieces: Pieces) -> str:
+    parts = []
     where = f"tenant = {bind(asked.tenant)} AND {days_where(bind, days)}" if days else ""
     if days and any(steps.kinds):
         arrays, fits = "users AS number, times AS at, kinds AS kind", f"{bind(steps.kinds, 'Array(UInt16)')}[kind]"
@@ -95,20 +118,25 @@ def _of_days(bind: Binder, asked: FunnelQuestion, steps: Held, days: Days, piece
     if pieces:
         refs = sorted({ref for step in asked.steps for ref in step}, key=str)
         people = Rows("events", [events_where(bind, asked.tenant, refs), *pieces_where(bind, pieces)])
-        numbers, rows = numbered(bind, asked.tenant, people), event_rows(bind, asked, pieces)
-        parts.append(f"SELECT number, at, fits FROM {rows} AS r INNER JOIN {numbers} AS u USING (user_id)")
-        others = f"(SELECT user_id, at, fits FROM {rows} AS r LEFT ANTI JOIN {numbers} AS u USING (user_id))"
-        fresh.append((others, "user_id"))
-    return [(f"({' UNION ALL '.join(parts)})", "number"), *fresh]
+        known = numbered(bind, asked.tenant, people)
+        person = "if(number > 0, toUInt128(number), reinterpretAsUInt128(sipHash128(user_id))) AS person"
+        rows = event_rows(bind, asked, pieces)
+        parts.append(f"SELECT {person}, at, fits FROM {rows} AS r LEFT JOIN {known} AS u USING (user_id)")
+    return f"({' UNION ALL '.join(parts)})"
 
 
 def _counted(bind: Binder, asked: FunnelQuestion, table: str, where: str, arrays: str, fits: str) -> str:
-    end = bind(asked.end_ms, "Int64")
+    entry, known = _within(bind, asked.parts), _within(bind, asked.spans)
     return (
-        f"SELECT number, at, toUInt16(if(at < {end}, {fits}, bitAnd({fits}, {LATER}))) AS fits "
-        f"FROM (SELECT * FROM {table} FINAL WHERE {where}) ARRAY JOIN {arrays} "
-        f"WHERE at >= {bind(asked.start_ms, 'Int64')} AND at < {bind(asked.until_ms, 'Int64')} AND fits > 0"
+        f"SELECT toUInt128(number) AS person, at, toUInt16(if({entry}, {fits}, bitAnd({fits}, {LATER}))) AS fits "
+        f"FROM (SELECT * FROM {table} FINAL WHERE {where}) ARRAY JOIN {arrays} WHERE {known} AND fits > 0"
     )
+
+
+def _within(bind: Binder, pieces: Pieces) -> str:
+    """The condition that `at` lies in one of these parts."""
+    inside = (f"(at >= {bind(start, 'Int64')} AND at < {bind(end, 'Int64')})" for start, end in pieces)
+    return f"({' OR '.join(inside)})"
 
 
 def event_rows(bind: Binder, asked: FunnelQuestion, pieces: Pieces | None = None) -> str:
@@ -116,7 +144,7 @@ def event_rows(bind: Binder, asked: FunnelQuestion, pieces: Pieces | None = None
 
     `pieces`: the parts of time that are wanted; all that the question is about where there are none.
     """
-    pieces = pieces or ((asked.start_ms, asked.until_ms),)
+    pieces = pieces or asked.spans
     refs = {ref for step in asked.steps for ref in step}
     parts, taken = [], set[EventRef]()
     for role, by_campaign in _ORDERS:
@@ -144,7 +172,7 @@ def _shared(asked: FunnelQuestion, refs: Sequence[EventRef]) -> bool:
 
 
 def _part(bind: Binder, asked: FunnelQuestion, source: str, where: Sequence[str]) -> str:
-    entry = [f"timestamp < {bind.time(asked.end_ms)}"]
+    entry = pieces_where(bind, asked.parts)
     entry += [filter_where(bind, dimension, value) for dimension, value in asked.filters.items()]
     bits = [[matching(bind, step), *([] if at else entry)] for at, step in enumerate(asked.steps)]
     fits = " + ".join(f"if({' AND '.join(conditions)}, {1 << at}, 0)" for at, conditions in enumerate(bits))

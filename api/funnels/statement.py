@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from api.funnels.days import closed_statement
-from api.funnels.rows import LATER, FunnelQuestion, event_rows, sources
-from api.funnels.walk import Kinds, fits_any, furthest, walked, walks
+from api.funnels.rows import LATER, FunnelQuestion, event_rows, source
+from api.funnels.walk import Kinds, fits_any, furthest, walked, ways
 from api.rollups.coverage import Coverage
 from api.slices import Binder
 
@@ -24,16 +24,13 @@ def statement(asked: FunnelQuestion, covered: Coverage | None = None) -> tuple[s
         f"sumIf(whole, {done}), quantilesExactInclusiveIf(0.5, 0.9)(whole, {done})"
     )
     timed = "way, arrayPopFront(arrayDifference(way)) AS gaps, way[-1] - way[1] AS whole"
-    ways = _split_ways(bind, asked) if asked.split else _ways(bind, asked, covered)
-    grouped = f"SELECT value, countForEach(way), {times} FROM (SELECT value, {timed} FROM ({ways})) GROUP BY value"
+    found = _split_ways(bind, asked) if asked.split else _ways(bind, asked, covered)
+    grouped = f"SELECT value, countForEach(way), {times} FROM (SELECT value, {timed} FROM ({found})) GROUP BY value"
     return f"{grouped} ORDER BY count() DESC, value LIMIT {bind(asked.limit, 'UInt32')}", bind.params
 
 
 def _ways(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str:
-    return " UNION ALL ".join(
-        f"SELECT '' AS value, way FROM ({furthest(walks(bind, asked, rows, user), asked, user)})"
-        for rows, user in sources(bind, asked, covered)
-    )
+    return f"SELECT '' AS value, way FROM ({ways(bind, asked, *source(bind, asked, covered))})"
 
 
 def _split_ways(bind: Binder, asked: FunnelQuestion) -> str:

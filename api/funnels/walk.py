@@ -23,28 +23,34 @@ _NEVER: Final = -(1 << 60)
 """The time of what is not reached."""
 
 
-def walks(
-    bind: Binder, asked: FunnelQuestion, rows: str, user: str, *, further: bool = False, every: bool = False
-) -> str:
-    """`walked`, of users; `rows`: what can be a step, `user`: its column that tells them apart.
+def ways(bind: Binder, asked: FunnelQuestion, rows: str, user: str) -> str:
+    """The SELECT of the furthest `way` of each user: the times of its steps. Of equally long ones the first.
 
-    `further`: only users with something that fits the second step. `every`: all entries are wanted, also of those who
-    come no further; else the first of theirs is enough.
+    `rows`: what can be a step, `user`: their column that tells users apart.
     """
+    # Most people come no further than their entry: there is nothing to walk through.
+    keys = "if(bitTest(groupBitOr(fits), 1), arraySort(groupArray(key)), emptyArrayInt64()) AS keys"
+    first = "minIf(at, bitTest(fits, 0)) AS first"
+    found = walked(bind, asked, _people(bind, asked, rows, user, f"{keys}, {first}"), f"{user}, first")
+    return f"SELECT {user}, if(empty(way), [first], way) AS way FROM ({furthest(found, asked, f'{user}, first')})"
+
+
+def entries(bind: Binder, asked: FunnelQuestion, rows: str, user: str) -> str:
+    """`walked`, with all entries of each user."""
+    return walked(bind, asked, _people(bind, asked, rows, user, "arraySort(groupArray(key)) AS keys"), user)
+
+
+def _people(bind: Binder, asked: FunnelQuestion, rows: str, user: str, columns: str) -> str:
+    """Those who have entered."""
     key = Kinds.of(asked.steps).key(bind, "at", "fits")
-    keys = "arraySort(groupArray(key))"
-    if not every:
-        # Most people come no further than their entry: there is nothing to walk through.
-        keys = f"if(bitTest(groupBitOr(fits), 1), {keys}, [minIf(key, bitTest(fits, 0))])"
-    grouped = (
-        f"SELECT {user}, {keys} AS keys FROM (SELECT {user}, fits, {key} AS key FROM {rows}) "
-        f"GROUP BY {user} HAVING bitTest(groupBitOr(fits), 0){' AND bitTest(groupBitOr(fits), 1)' if further else ''}"
+    return (
+        f"SELECT {user}, {columns} FROM (SELECT {user}, at, fits, {key} AS key FROM {rows}) "
+        f"GROUP BY {user} HAVING bitTest(groupBitOr(fits), 0)"
     )
-    return walked(bind, asked, grouped, user)
 
 
 def walked(bind: Binder, asked: FunnelQuestion, rows: str, kept: str) -> str:
-    """A SELECT of a column of rows with sorted `keys`, and of each row's entries, in their order: how many `steps` they
+    """A SELECT of columns of rows with sorted `keys`, and of each row's entries, in their order: how many `steps` they
     come to within the window, and the time (ms) of every step, also later ones, as `t1`, `t2` and so on.
     """
     last, at = len(asked.steps), f"bitShiftRight(k, {_MOMENT.bit_length() - 1})"
@@ -54,7 +60,7 @@ def walked(bind: Binder, asked: FunnelQuestion, rows: str, kept: str) -> str:
         values = [f"arrayMap(k -> if(bitTest(k, {step - 1}), {at}, {_NEVER}), keys) AS v{step}_{step}"]
         for later in range(step + 1, last + 1):
             nearest = f"arrayReverseFill((v, k) -> bitTest(k, {step}), v{step + 1}_{later}, keys)"
-            shifted = f"arrayPushBack(arrayPopFront({nearest}), {_NEVER})"
+            shifted = f"arrayPopFront(arrayPushBack({nearest}, {_NEVER}))"
             value = f"arrayMap((k, v) -> if(bitTest(k, {step - 1}), v, {_NEVER}), keys, {shifted})"
             values.append(f"{value} AS v{step}_{later}")
         found = f"SELECT {kept}, keys, {', '.join(values)} FROM ({found})"
@@ -67,7 +73,7 @@ def walked(bind: Binder, asked: FunnelQuestion, rows: str, kept: str) -> str:
 
 
 def furthest(found: str, asked: FunnelQuestion, kept: str) -> str:
-    """The SELECT of the furthest `way` of each row of `walked`: the times of its steps. It keeps a column."""
+    """The SELECT of the furthest `way` of each row of `walked`; empty where nobody entered. It keeps columns."""
     best = (
         f"SELECT {kept}, {', '.join(_names(asked))}, arrayMax(steps) AS most, indexOf(steps, most) AS n FROM ({found})"
     )
