@@ -2,8 +2,9 @@
 
 For each size the embedded warehouse is filled by SQL, as if workers had stored 90 days of 500 campaigns. Then every
 question is asked through the API (in this process, over HTTP to the warehouse): once with nothing rolled up, and many
-times after the watcher's rounds have counted the days. Reported: seconds of both, bytes a stored event, what counting
-the days costs (all of them, one day again, and a round without news), and reads a second of one API process.
+times after the watcher's rounds have counted the days; some also while an event that came late for a closed day is not
+counted yet. Reported: seconds of all, bytes a stored event, what counting the days costs (all of them, one day again,
+and a round without news), and reads a second of one API process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,13 @@ CAMPAIGNS = 500
 STEP = 1_000_000
 ROOT = "/api/v1/analytics"
 REPEATS = 20
+FRESH_SECONDS = 61.0
+"""After so long nothing counts as stored just now."""
 MOST_SECONDS = 20.0
 """After so long a question is not asked again."""
+
+LATE = ("ctr by day", "active users", "funnel ")
+"""Parts of the names of questions that are also asked while a late event is not counted."""
 
 TYPES = (
     # share in 1,000, type, subtype, has a campaign, has an order, amount in millionths
@@ -230,14 +236,17 @@ async def load(port: int, request: bytes, connections: int = 16, seconds: float 
     return sum(answered) / seconds
 
 
-async def measured(url: str, folder: Path, end: int, repeats: int) -> dict[str, tuple[float, float] | None]:
-    """Median and p95 seconds of each question, after one that does not count."""
+async def measured(
+    url: str, folder: Path, end: int, repeats: int, names: Sequence[str] = ("",)
+) -> dict[str, tuple[float, float] | None]:
+    """Median and p95 seconds of each question whose name has one of some parts, after one that does not count."""
     app, reader, secret = make_app(url, folder / f"keys-{repeats}-{time.time()}.json", 0)
     headers = {"Authorization": f"Bearer {secret}"}
     found: dict[str, tuple[float, float] | None] = {}
+    asked = {name: one for name, one in questions(end).items() if any(part in name for part in names)}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers, timeout=600) as client:
-        for name, (path, params) in questions(end).items():
+        for name, (path, params) in asked.items():
             times = [await ask(client, path, params)]
             while repeats > 1 and len(times) <= repeats and sum(filter(None, times)) < MOST_SECONDS:
                 times.append(await ask(client, path, params))
@@ -263,60 +272,70 @@ def rollup_watch(house: Warehouse) -> RollupWatch:
     return RollupWatch(WatcherSettings(), shipped_packs(), RollupStatements(), house, SystemClock(), metrics)
 
 
-def rounds(house: Warehouse, tenant: str) -> dict[str, float]:
-    """Seconds of: counting all days, a round without news, and one after an event of a closed day came late."""
-    watch, pack = rollup_watch(house), shipped_packs()["marketing"]
-    times = {}
+def counted(house: Warehouse) -> float:
+    """Seconds of a round that leaves no day."""
+    watch = rollup_watch(house)
     began = time.perf_counter()
-    if watch.round(tenant, pack):
+    if watch.round("bench", shipped_packs()["marketing"]):
         raise AssertionError("days were left")
-    times["all days"] = time.perf_counter() - began
-    began = time.perf_counter()
-    watch.round(tenant, pack)
-    times["no news"] = time.perf_counter() - began
+    return time.perf_counter() - began
+
+
+def come_late(house: Warehouse) -> None:
+    """An event of a closed day is stored."""
     house.command(
         "INSERT INTO events (tenant, event_id, event_type, timestamp, received_at, user_id, campaign_id, pack)"
         " SELECT 'bench', toString(generateUUIDv4()), 'campaign_clicked', now64(3) - 86400 * 20, now64(3), user_id,"
         " 'campaign-00000007', 'marketing' FROM events WHERE tenant = 'bench' LIMIT 1"
     )
-    time.sleep(11)  # a tenant whose history is being filled in is left alone for ten seconds
-    watch = rollup_watch(house)
-    began = time.perf_counter()
-    watch.round(tenant, pack)
-    times["one day again"] = time.perf_counter() - began
-    return times
 
 
-def run(count: int, folder: Path, *, raw: bool) -> dict[str, Any]:
+def filled(house: Warehouse, count: int, folder: Path, end: int) -> None:
+    """Fill the warehouse, if that is still to be done."""
+    if not (folder / "filled").exists():
+        took = fill(house, count, max(1000, count // 50), end)
+        sys.stderr.write(f"{count:,} events stored in {took:.0f} s\n")
+        settle(house)
+        (folder / "filled").write_text("")
+
+
+def run(count: int, folder: Path, *, raw: bool, only_fill: bool = False) -> dict[str, Any]:
     end = int(time.time()) // DAY * DAY
-    users = max(1000, count // 50)
     with server(folder) as url:
         house = Warehouse(url)
         migrate(house, SystemClock(), {name: extra_columns(pack) for name, pack in shipped_packs().items()})
-        if not (folder / "filled").exists():
-            took = fill(house, count, users, end)
-            sys.stderr.write(f"{count:,} events stored in {took:.0f} s\n")
-            settle(house)
-            (folder / "filled").write_text("")
+        filled(house, count, folder, end)
+        if only_fill:
+            return {}
         before = stored_bytes(house)
         if raw:
             rollup_watch(house).forget("bench")
         from_events = asyncio.run(measured(url, folder, end, 1)) if raw else {}
-        counted = rounds(house, "bench")
+        took = {"all days": counted(house), "no news": counted(house)}
+        come_late(house)
+        late = asyncio.run(measured(url, folder, end, REPEATS, LATE))
+        time.sleep(11)  # a tenant whose history is being filled in is left alone for ten seconds
+        took["one day again"] = counted(house)
+        time.sleep(FRESH_SECONDS)
+        counted(house)
         rolled = asyncio.run(measured(url, folder, end, REPEATS))
         cached = reads_a_second(url, folder, end)
         after = stored_bytes(house)
         house.close()
     return {
         "events": count,
-        "users": users,
         "bytes_per_event": before["events"] / count,
         "rollup_bytes_per_event": sum(after.get(table, 0) for table in TABLES) / count,
-        "rounds": counted,
+        "rounds": took,
         "cached_reads_a_second": cached,
         "raw": {name: one and one[0] for name, one in from_events.items()},
+        "late": late,
         "rolled": rolled,
     }
+
+
+def told(one: tuple[float, float] | None) -> str:
+    return f"p50 {one[0] * 1000:8.1f} ms  p95 {one[1] * 1000:8.1f} ms" if one else "refused"
 
 
 def main() -> None:
@@ -324,6 +343,7 @@ def main() -> None:
     parser.add_argument("--events", default="1000000,10000000", help="sizes, separated by commas")
     parser.add_argument("--keep", type=Path, help="keep the data here, and use what is there (one size only)")
     parser.add_argument("--no-raw", action="store_true", help="leave out the questions without rollups")
+    parser.add_argument("--fill", action="store_true", help="only fill, with --keep")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
@@ -332,18 +352,20 @@ def main() -> None:
     for count in map(int, given.events.split(",")):
         if given.keep:
             given.keep.mkdir(parents=True, exist_ok=True)
-            found = run(count, given.keep, raw=not given.no_raw)
+            found = run(count, given.keep, raw=not given.no_raw, only_fill=given.fill)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 found = run(count, Path(folder), raw=not given.no_raw)
+        if not found:
+            continue
         print(json.dumps(found))
         print(f"\n{count:,} events: {found['bytes_per_event']:.1f} bytes an event stored, rollups and numbers "
               f"{found['rollup_bytes_per_event']:.2f}; counting: {found['rounds']}; "
               f"{found['cached_reads_a_second']:,.0f} cached reads a second")  # fmt: skip
         for name, rolled in found["rolled"].items():
             raw = found["raw"].get(name)
-            told = f"p50 {rolled[0] * 1000:8.1f} ms  p95 {rolled[1] * 1000:8.1f} ms" if rolled else "refused"
-            print(f"  {name:45} {'-' if raw is None else f'{raw * 1000:10.1f} ms'}  ->  {told}")
+            late = f"  late: {told(found['late'][name])}" if name in found["late"] else ""
+            print(f"  {name:45} {'-' if raw is None else f'{raw * 1000:10.1f} ms'}  ->  {told(rolled)}{late}")
 
 
 if __name__ == "__main__":
