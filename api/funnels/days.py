@@ -12,10 +12,8 @@ from typing import Final
 
 from api.funnels.rows import NUMBERED, FunnelQuestion, held, source
 from api.funnels.walk import entries, ways
-from api.reader import Reader
 from api.rollups.counted import NO_USERS, days_where, runs
 from api.rollups.coverage import Coverage
-from api.rollups.families import EVERYTHING
 from api.slices import DAY_MS, Binder
 from schemas.funnels import refs_of, shipped_funnels, steps_known
 from schemas.taxonomy.pack import EventRef, Pack
@@ -27,10 +25,6 @@ ALL: Final = Coverage(1 << 20)
 """Every day is in rosters: as ways are counted."""
 NOTHING: Final = Coverage(-1 << 20)
 """No day is: as they are checked."""
-
-
-PAYS_FROM: Final = 20_000_000
-"""Events of a range from which on counted days are used: planning their long statement costs more than few events."""
 _SCORE: Final = 1 << 43
 """More than there are milliseconds from 1900 to 2100, and twice as many as from 1970 on."""
 _PLACES: Final = 1 << 20
@@ -68,19 +62,6 @@ def declared(pack: Pack) -> list[Declared]:
             if held(pack, steps):
                 found.append(Declared(one.id, steps, int(one.window * 1000)))
     return found
-
-
-async def worth_using(reader: Reader, covered: Coverage | None, asked: FunnelQuestion) -> Coverage | None:
-    """The coverage, where a question's range holds so many events that it pays. Raises what the reader raises."""
-    if covered is None:
-        return None
-    bind, days = Binder(), [(asked.start_ms // DAY_MS, max(asked.start_ms // DAY_MS + 1, -(-asked.until_ms // DAY_MS)))]
-    sql = (
-        f"SELECT sum(events) FROM daily_rollups FINAL WHERE tenant = {bind(asked.tenant)} "
-        f"AND family = {bind(EVERYTHING.id)} AND dimension = '' AND {days_where(bind, days)}"
-    )
-    ((events,),) = await reader.rows(sql, bind.params)
-    return covered if int(events) >= PAYS_FROM else None
 
 
 def closed_statement(bind: Binder, asked: FunnelQuestion, covered: Coverage | None) -> str | None:

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request
 from api.context import Caller, Context, Ctx, Who
 from api.funnels.answer import Named, answer
 from api.funnels.asked import FunnelQuery
-from api.funnels.days import worth_using
 from api.members import with_members
 from api.progress import Labelled, label, progress
 from api.query import Empty
@@ -39,8 +38,7 @@ async def funnel(ctx: Ctx, who: Who, request: Request, query: Annotated[FunnelQu
     named, beside = query.asked(ctx, who)
     reader = Labelled(ctx.slow, _label(who, request))
     asked, other = await _resolved(ctx, who, named), await _resolved(ctx, who, beside) if beside else None
-    covered = await worth_using(ctx.reader, await ctx.coverage.of(who.tenant, who.pack), asked.asked)
-    return await answer(reader, ctx.ledger, asked, other, covered)
+    return await answer(reader, ctx.ledger, asked, other, await ctx.coverage.of(who.tenant, who.pack))
 
 
 @router.get("/funnel/progress", summary="How far the answer to a funnel is")

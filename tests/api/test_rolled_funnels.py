@@ -10,7 +10,6 @@ from random import Random
 import pytest
 
 from api.funnels.answer import Named
-from api.funnels.days import worth_using
 from api.funnels.rows import FunnelQuestion
 from api.reader import ClickHouseReader
 from api.rollups.stepping import kinds
@@ -149,16 +148,6 @@ async def test_what_is_taken_out_is_no_step_any_more(site: Site, pack: Pack) -> 
         covered = await site.covered()
         assert covered and not any(covered.dirty)
         await _check(site, pack, rng)
-
-
-async def test_few_events_are_read_as_they_are(counted: Site, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    covered, asked = await counted.covered(), funnel(counted, pack, HELD[0], "until now", WINDOWS[0]).asked
-    assert covered and await worth_using(counted.spy, covered, asked) is None
-    monkeypatch.setattr("api.funnels.days.PAYS_FROM", 1000)
-    assert await worth_using(counted.spy, covered, asked) is covered
-    monkeypatch.setattr("api.funnels.days.PAYS_FROM", 10_000)
-    assert await worth_using(counted.spy, covered, asked) is None
-    assert await worth_using(counted.spy, None, asked) is None
 
 
 def test_every_step_of_the_declared_funnels_has_a_kind(pack: Pack) -> None:
