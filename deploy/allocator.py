@@ -1,9 +1,11 @@
-"""Memory that a process gives back: glibc's allocator, told to keep large blocks apart, and to let go of free pages.
+"""Memory that a process gives back: glibc's allocator, told to keep large blocks apart, to let threads share what is
+free, and to let go of free pages.
 
 By default it learns from the first large block that is freed, up to 32 MiB, to put such blocks among the small ones
 from then on, where the holes that they leave are not given back: a worker that merges ever longer arrays in several
 threads grows for as long as it runs. With a fixed bound they are pages of their own, and gone when they are freed. Of
-smaller ones each thread's arena keeps what it once needed; a process that lives for months returns it now and then.
+smaller ones each thread's arena keeps what it once needed, which nobody else can take; there are two arenas instead of
+eight for each core, and a process that lives for months returns free pages now and then.
 """
 
 from __future__ import annotations
@@ -15,14 +17,23 @@ from typing import Any, Final
 
 LARGE: Final = 256 << 10
 """Bytes from which on a block has pages of its own; a page fault each 4 KiB is nothing beside what fills it."""
+ARENAS: Final = 2
+"""Of all threads together. They seldom wait for each other: the interpreter lets one run at a time."""
 TRIM_SECONDS: Final = 60.0
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 
 
 def give_back_large_blocks() -> bool:
     """Set the bound for this process; False where the C library is another one and nothing was done."""
     mallopt = _function("mallopt")
     return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, LARGE) == 1
+
+
+def share_arenas() -> bool:
+    """Set how many there are, before threads begin; False where the C library is another one and nothing was done."""
+    mallopt = _function("mallopt")
+    return mallopt is not None and mallopt(_M_ARENA_MAX, ARENAS) == 1
 
 
 def keep_trimmed(every: float = TRIM_SECONDS) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from deploy.allocator import give_back_large_blocks, keep_trimmed
+from deploy.allocator import give_back_large_blocks, keep_trimmed, share_arenas
 from schemas.errors import ConfigError, HeadraceError
 
 COMMANDS: Final[dict[str, str]] = {
@@ -91,6 +91,7 @@ def _module(name: str) -> str:
 def main() -> None:
     """The console script. Exit status 2: cannot be used as configured; 1: failed; 130: interrupted."""
     give_back_large_blocks()
+    share_arenas()
     keep_trimmed()
     arguments = sys.argv[1:] or ["--help"]
     try:

@@ -8,6 +8,7 @@ absolute for their shard, so writing one twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from sys import intern
 
 from schemas.wire import LATE_AFTER_SECONDS, CorrectionLine, EventLine, WindowCell
 from stream_processors.late import is_late
@@ -50,8 +51,17 @@ def event_key(event: EventLine) -> CellKey:
     )
 
 
+def interned(key: CellKey) -> CellKey:
+    """The same key, of texts that all equal ones share."""
+    event_type, subtype, campaign, creative, segment, channel = key
+    return intern(event_type), intern(subtype), intern(campaign), intern(creative), intern(segment), intern(channel)
+
+
 class Cell:
-    """Counts of one cell. `users` holds the distinct users, so that the count is exact."""
+    """Counts of one cell. `users` holds the distinct users, so that the count is exact.
+
+    Someone is in many cells, and a key is one of every minute: texts are interned, else each would have its own.
+    """
 
     __slots__ = ("amount_micros", "changed", "events", "key", "late", "place", "users")
 
@@ -106,9 +116,10 @@ class Windows:
             key = event_key(event)
             cell = cells.get(key)
             if cell is None:
+                key = interned(key)
                 cell = cells[key] = Cell(place, key)
             cell.events += 1
-            cell.users.add(event.user_id)
+            cell.users.add(intern(event.user_id))
             if event.amount_micros:
                 cell.amount_micros += event.amount_micros
             if event.received_at - at > LATE_AFTER_SECONDS and is_late(event):
@@ -150,8 +161,9 @@ class Windows:
 
     def restore(self, place: Place, key: CellKey, users: Iterable[str], sums: tuple[int, int, int]) -> None:
         """Put a hot cell in place, as recomputed: `sums` are events, amount, late; it counts as changed."""
+        key = interned(key)
         cell = Cell(place, key)
-        cell.users = set(users)
+        cell.users = set(map(intern, users))
         cell.events, cell.amount_micros, cell.late = sums
         self._cells.setdefault(place, {})[key] = cell
         self._change(cell)

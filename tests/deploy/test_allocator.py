@@ -65,6 +65,45 @@ print((psutil.Process().memory_info().rss - before) / 2**20)
 """
 
 
+SHARED = """
+import sys, threading
+import psutil
+from deploy.allocator import share_arenas
+
+if sys.argv[1] == "shared" and not share_arenas():
+    sys.exit(3)
+kept = []
+turns = [threading.Event() for _ in range(9)]
+
+
+def work(n):
+    turns[n].wait()
+    some = [bytearray(100_000) for _ in range(100)]
+    kept.append(bytearray(2_000))  # something small above them
+    del some
+    turns[n + 1].set()
+    turns[8].wait()
+
+
+before = psutil.Process().memory_info().rss
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+for thread in threads:
+    thread.start()
+turns[0].set()
+for thread in threads:
+    thread.join()
+print((psutil.Process().memory_info().rss - before) / 2**20)
+"""
+
+
+def test_what_one_thread_has_freed_another_one_takes() -> None:
+    """Eight threads, one after the other, need 10 MB for a moment."""
+    held = {mode: _held(mode, SHARED) for mode in ("shared", "default")}
+    if held["shared"] is None:
+        pytest.skip("the C library of this machine is not glibc")
+    assert held["shared"] + 20 < held["default"], held
+
+
 def test_free_pages_of_arenas_are_given_back() -> None:
     """Blocks under the bound that are freed below something that stays: the arena keeps them until it is trimmed."""
     held = {mode: _held(mode, TRIMMED) for mode in ("trimmed", "default")}
