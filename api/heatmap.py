@@ -229,23 +229,32 @@ def insights(week: Week, zone: str) -> list[str]:
     low, high = week.declared.levels[0].id, week.declared.levels[-1].id
     peaks, quiet = week.ranked(high, busiest=True), week.ranked(low, busiest=False)
     first = peaks[0]
-    said = [f"Busiest: {first.name} ({zone}) with {float(week.most):.4g} an hour."]
+    said = [f"Busiest: {first.name.capitalize()} ({zone}) with {in_words(week.most)} an hour."]
     mean = _mean(week.judged())
     if mean:
-        said.append(f"That is {float(week.most / mean):.3g} times the mean of {float(mean):.4g} an hour.")
+        said.append(f"That is {in_words(week.most / mean)} times the mean of {in_words(mean)} an hour.")
     said.append(f"{len(peaks)} of {len(week.judged())} hours of the week are at the level {high}.")
     for name, days in (("Weekdays", DAYS[:5]), ("Weekends", DAYS[5:])):
         cells = [cell for cell in week.judged() if DAYS[cell.place // 24] in days]
         best = max(cells, key=lambda cell: (cell.per_hour or 0, -cell.place), default=None)
         if best is not None and best.per_hour:
             said.append(
-                f"{name} bring {float(_mean(cells)):.4g} an hour; their busiest is {best.name} with "
-                f"{float(best.per_hour):.4g}."
+                f"{name} bring {in_words(_mean(cells))} an hour; their busiest is {best.name.capitalize()} with "
+                f"{in_words(best.per_hour)}."
             )
     if quiet:
         share = Fraction(sum(cell.value for cell in quiet), sum(cell.value for cell in week.cells)) * 100
-        said.append(f"{len(quiet)} hours are at the level {low}; together they bring {float(share):.3g} % of it all.")
+        said.append(f"{len(quiet)} hours are at the level {low}; together they bring {in_words(share)} % of it all.")
     return said
+
+
+def in_words(number: Fraction) -> str:
+    """A number in a sentence: whole from 100 on, else with at most two digits after the point."""
+    if number >= 100:
+        return f"{round(number):,}"
+    if 0 < number < Fraction(1, 100):
+        return "less than 0.01"
+    return f"{float(number):.2f}".rstrip("0").rstrip(".")
 
 
 def _mean(cells: Sequence[Cell]) -> Fraction:

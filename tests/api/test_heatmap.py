@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from api.heatmap import in_words
 from api.reader import ClickHouseReader
 from api.times import iso, parse
 from api.weeks import DAYS, HOUR, exposure, zones
@@ -157,7 +158,7 @@ async def test_one_busy_hour_by_hand(site: Site, tenant: str, insert: Put) -> No
     assert [(cell["day"], cell["hour"]) for cell in told["peaks"]] == [("monday", 8), ("sunday", 2)]
     assert by_place["saturday", 1]["hours"] == 0, "the range begins after it and ends before it"
     assert told["quiet_cells"] == 165 and len(told["quiet"]) == 10
-    assert told["insights"][0] == "Busiest: monday 08:00 (Europe/Berlin) with 2 an hour."
+    assert told["insights"][0] == "Busiest: Monday 08:00 (Europe/Berlin) with 2 an hour."
 
 
 async def test_an_hour_that_was_seen_for_a_moment_is_not_judged(site: Site, tenant: str, insert: Put) -> None:
@@ -209,3 +210,19 @@ def test_a_fault_in_the_declaration_is_refused(tmp_path: Path, old: str, new: st
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
         load_heatmap(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (Fraction(15_020), "15,020"),
+        (Fraction(1_000_000, 7), "142,857"),
+        (Fraction(75, 4), "18.75"),
+        (Fraction(3, 2), "1.5"),
+        (Fraction(20), "20"),
+        (Fraction(0), "0"),
+        (Fraction(1, 4000), "less than 0.01"),
+    ],
+)
+def test_numbers_in_sentences_are_as_people_write_them(number: Fraction, words: str) -> None:
+    assert in_words(number) == words
