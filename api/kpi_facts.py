@@ -1,4 +1,4 @@
-"""What KPIs are made of: whole numbers of one period, read in at most eight statements, and what follows from them.
+"""What KPIs are made of: whole numbers of one period, read in some ten statements, and what follows from them.
 
 Every statement gives one row. A fact whose role the pack lacks is absent; one that cannot be told (who was active on
 the last whole day of a range without any) is None.
