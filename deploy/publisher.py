@@ -26,7 +26,8 @@ from schemas.wire import CORRECTION_HEADER
 KEY_ID: Final = "headrace"
 """The `key_id` that the system's own events carry."""
 
-_AT_ONCE: Final = 1000
+_AT_ONCE: Final = 100
+"""Events judged in one piece, 8 KiB of objects each: what many need for a moment, a process keeps for good."""
 _ASK_SECONDS: Final = 10.0
 
 

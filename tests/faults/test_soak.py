@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.e2e.doors import eventually
 from tests.faults.oracle import Oracle
 from tests.faults.pipeline import Pipeline
 from tests.faults.sizes import Record, Size
-from tests.faults.soak import Watch, growth_percent_an_hour, percentile
+from tests.faults.soak import Watch, floor, growth_percent_an_hour, percentile
 from tests.faults.traffic import Traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
@@ -24,7 +25,8 @@ NEVER = 1e6
 
 @pytest.mark.sizes(short=Size(rate=200, seconds=12), full=Size(rate=500, seconds=7200))
 def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plants: dict[str, str]) -> None:
-    """`seconds` of traffic. The growth of memory is judged where it was looked at for an hour at least.
+    """`seconds` of traffic. The growth of memory is judged where it was looked at for an hour at least: that of its
+    floor, the least of each five minutes.
 
     Kafka's is written down only: a JVM takes its heap up to the limit it was given before it looks for what is garbage.
     """
@@ -63,6 +65,17 @@ def test_a_leak_shows_in_the_slope_and_a_peak_does_not() -> None:
     assert abs(growth_percent_an_hour(level)) < 0.2
     leak = [(at, value * (1 + 0.02 * at / 3600)) for at, value in level]
     assert 1.5 < growth_percent_an_hour(leak) < 2.5
+
+
+def test_a_leak_shows_under_work_that_comes_and_goes() -> None:
+    """Work that takes a tenth and gives it back is not in the floor, 2 % an hour of leak is."""
+    chance = random.Random(7)
+    busy = [(float(at), 100.0 + chance.uniform(0.0, 25.0) * (chance.random() < 0.9)) for at in range(1800, 7200, 5)]
+    assert len(floor(busy)) == 18
+    assert abs(growth_percent_an_hour(floor(busy))) < 0.2
+    leak = [(at, value + 2.0 * at / 3600) for at, value in busy]
+    assert 1.5 < growth_percent_an_hour(floor(leak)) < 2.5
+    assert floor(busy[:50]) == busy[:50], "too short for a floor"
 
 
 def _difference(pipeline: Pipeline) -> int:
