@@ -68,10 +68,10 @@ class CohortQuestion:
 def sizes(asked: CohortQuestion, most: int, covered: Coverage | None = None) -> tuple[str, dict[str, object]]:
     """The SELECT of (cohort, users, users whose month is over for each month), at most `most` rows."""
     bind = Binder()
-    known = bind(asked.known_ms, "Int64")
-    over = f"arrayMap(m -> since + (m + 1) * {MONTH_MS} <= {known}, range({bind(asked.months + 1, 'UInt8')}))"
-    people = f"SELECT cohort, {over} AS over FROM {_people(bind, asked, covered)}"
-    sql = f"SELECT cohort, count(), sumForEach(over) FROM ({people}) GROUP BY cohort ORDER BY cohort"
+    people = f"SELECT cohort, {_months_over(bind, asked)} AS over FROM {_people(bind, asked, covered)}"
+    alike = f"SELECT cohort, over, count() AS n FROM ({people}) GROUP BY cohort, over"
+    by_month = f"sumForEach(arrayMap(m -> if(m < over, n, 0), range({bind(asked.months + 1, 'UInt8')})))"
+    sql = f"SELECT {_named(asked)}, sum(n), {by_month} FROM ({alike}) GROUP BY cohort ORDER BY cohort"
     return f"{sql} LIMIT {bind(most, 'UInt32')}", bind.params
 
 
@@ -87,10 +87,11 @@ def monthly(asked: CohortQuestion, what: RetainedBy, covered: Coverage | None = 
     month = f"intDiv({at} - s.since, {MONTH_MS})"
     where = f"{at} >= s.since AND {_over(bind, asked, 's.since', 'month')}"
     sql = (
-        f"SELECT s.cohort AS cohort, {month} AS month, uniqExact(d.user_id), sum(d.amount_micros) FROM {done} AS d "
-        f"INNER JOIN {_people(bind, asked, None)} AS s ON d.user_id = s.user_id WHERE {where} GROUP BY cohort, month"
+        f"SELECT s.cohort AS cohort, {month} AS month, uniqExact(d.user_id) AS users, sum(d.amount_micros) AS micros "
+        f"FROM {done} AS d INNER JOIN {_people(bind, asked, None)} AS s ON d.user_id = s.user_id "
+        f"WHERE {where} GROUP BY cohort, month"
     )
-    return sql, bind.params
+    return f"SELECT {_named(asked)}, month, users, micros FROM ({sql})", bind.params
 
 
 def _over(bind: Binder, asked: CohortQuestion, since: str, month: str) -> str:
@@ -99,8 +100,16 @@ def _over(bind: Binder, asked: CohortQuestion, since: str, month: str) -> str:
     return f"{month} <= {most} AND {since} + ({month} + 1) * {MONTH_MS} <= {known}"
 
 
+def _months_over(bind: Binder, asked: CohortQuestion) -> str:
+    """How many months are shown and over for the user who signed up at `since`: those below it are."""
+    known, shown = bind(asked.known_ms, "Int64"), bind(asked.months + 1, "UInt8")
+    return f"toUInt8(least(intDiv({known} - since, {MONTH_MS}), {shown}))"
+
+
 def _people(bind: Binder, asked: CohortQuestion, covered: Coverage | None) -> str:
-    """A subquery of the cohorts' users: `cohort`, `since` (ms), and `user_id`, or from rosters `number` and `fresh`."""
+    """A subquery of the cohorts' users: `cohort` (of months a number, see `_named`), `since` (ms), and `user_id`, or
+    from rosters `number` and `fresh`.
+    """
     column = asked.by.column
     if covered:
         rows = roster_rows(bind, SIGNUPS, asked.tenant, asked.pack, covered, asked.span, ranked=False)
@@ -115,7 +124,14 @@ def _people(bind: Binder, asked: CohortQuestion, covered: Coverage | None) -> st
 
 
 def _month_of(ms: str) -> str:
-    return f"formatDateTime(fromUnixTimestamp64Milli({ms}, 'UTC'), '%Y-%m', 'UTC')"
+    return f"toYYYYMM(fromUnixTimestamp64Milli({ms}, 'UTC'))"
+
+
+def _named(asked: CohortQuestion) -> str:
+    """What `cohort` is called. Rows are grouped by a month's number, 202601, which is named once for all of them."""
+    if asked.by.column is not None:
+        return "cohort"
+    return "concat(toString(intDiv(cohort, 100)), '-', leftPad(toString(cohort % 100), 2, '0'))"
 
 
 def _activity(bind: Binder, asked: CohortQuestion) -> str:
@@ -138,18 +154,19 @@ def _active_from_rollups(bind: Binder, asked: CohortQuestion, covered: Coverage)
     The second set is of all users, whenever they signed up: whoever of them is in the first one did it in that month.
     """
     people = (
-        f"SELECT cohort, month, number, fresh FROM (SELECT *, arrayJoin(range({bind(asked.months + 1, 'UInt8')})) "
-        f"AS month FROM {_people(bind, asked, covered)}) WHERE {_over(bind, asked, 'since', 'month')}"
+        f"SELECT cohort, {_months_over(bind, asked)} AS over, groupBitmapStateIf(number, number > 0) AS some, "
+        f"groupArrayIf(fresh, number = 0) AS fresh FROM {_people(bind, asked, covered)} GROUP BY cohort, over"
     )
     could = (
-        "SELECT cohort, month, groupBitmapStateIf(number, number > 0) AS users, "
-        f"groupArrayIf(fresh, number = 0) AS others FROM ({people}) GROUP BY cohort, month"
+        "SELECT cohort, month, groupBitmapMergeState(some) AS users, groupArrayArray(fresh) AS others "
+        f"FROM (SELECT *, arrayJoin(range(over)) AS month FROM ({people})) GROUP BY cohort, month"
     )
     did = value_sets(bind, RETAINED, asked.tenant, asked.pack, covered, (asked.start_ms, asked.until_ms))
     both = "bitmapAndCardinality(could.users, did.users) + length(arrayIntersect(could.others, did.others))"
     return (
-        f"SELECT could.cohort, toUInt16(could.month), {both}, 0 FROM ({could}) AS could "
-        f"INNER JOIN {did} AS did ON toString(could.month) = did.value"
+        f"SELECT {_named(asked)}, month, active, 0 "
+        f"FROM (SELECT could.cohort AS cohort, toUInt16(could.month) AS month, {both} AS active "
+        f"FROM ({could}) AS could INNER JOIN {did} AS did ON toString(could.month) = did.value)"
     )
 
 
@@ -160,6 +177,6 @@ def _paid_from_rosters(bind: Binder, asked: CohortQuestion, covered: Coverage) -
     within = f"signup >= {start} AND signup < {end} AND at >= signup AND {_over(bind, asked, 'signup', 'month')}"
     rows = f"SELECT *, intDiv(at - signup, {MONTH_MS}) AS month, {_month_of('signup')} AS cohort FROM {orders}"
     return (
-        f"SELECT cohort, month, uniqExact(number), sum(toInt128(amount_micros)) FROM ({rows}) WHERE {within} "
-        "GROUP BY cohort, month"
+        f"SELECT {_named(asked)}, month, users, micros FROM (SELECT cohort, month, uniqExact(number) AS users, "
+        f"sum(toInt128(amount_micros)) AS micros FROM ({rows}) WHERE {within} GROUP BY cohort, month)"
     )
