@@ -17,6 +17,7 @@ from api.measures import MEASURES, read_cells
 from api.reader import Reader
 from api.rollups.coverage import Coverage
 from api.rollups.rosters import ORDERS, roster_rows
+from api.selections import Question, session_days
 from api.slices import BEGINNING, Binder, Interval, Slice
 from api.sources import events_where, range_where, signup_rows
 from schemas.taxonomy.pack import Pack
@@ -26,7 +27,7 @@ DAY: Final = 86_400_000
 MONTH_DAYS: Final = 30
 YEAR_DAYS: Final = 365
 LENGTH: Final = "session_duration_seconds"
-"""The property of session events that holds a session's length so far."""
+"""The property of session events that holds a session's length so far; `events.session_seconds` is its value."""
 
 Facts = dict[str, Fraction | None]
 Select = Callable[[Binder, Slice, Pack, Coverage | None], str]
@@ -84,13 +85,8 @@ def _sessions(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str
 
 
 def _lengths(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str:
-    where = [
-        f"tenant = {bind(asked.tenant)} AND event_type IN {bind(timed_types(pack), 'Array(String)')}",
-        *range_where(bind, asked),
-        f"session_id != '' AND JSONType(properties, '{LENGTH}') NOT IN ('Null', 'String')",
-    ]
-    longest = f"SELECT max(JSONExtractInt(properties, '{LENGTH}')) AS longest FROM events WHERE {' AND '.join(where)}"
-    return f"SELECT sum(toInt128(longest)), count() FROM ({longest} GROUP BY user_id, session_id)"
+    rows = session_days(bind, Question(asked, pack, frozenset(), exact_rows=False))
+    return f"SELECT sum(amount_micros), count() FROM {rows.source}"
 
 
 def _orders(bind: Binder, asked: Slice, pack: Pack, covered: Coverage | None) -> str:
@@ -125,7 +121,13 @@ READS: Final = (
     Read(("activity",), ("users_ever", "active_users", "monthly_users", "daily_users", "last_day_users"), _activity),
     Read(("signup",), ("signups",), _signups),
     Read(("session_start",), ("sessions", "session_users"), _sessions),
-    Read(("session_start",), ("session_seconds", "timed_sessions"), _lengths, timed=True),
+    Read(
+        ("session_start",),
+        ("session_seconds", "timed_sessions"),
+        _lengths,
+        frozenset({"session_seconds"}),
+        timed=True,
+    ),
     Read(
         ("purchase",),
         ("buyers", "new_customers", "previous_customers", "lost_customers", *_PAID),
@@ -138,8 +140,8 @@ READS: Final = (
 _LTV: Final = ("first_year_revenue", "signed_up_users")
 
 
-_COUNTED: Final[Mapping[str, str]] = {name: name for name in ("sessions", "session_users", "signups", "spend")}
-"""Facts that are measures of the period, which rollups hold."""
+_COUNTED: Final = frozenset({"sessions", "session_users", "session_seconds", "timed_sessions", "signups", "spend"})
+"""Facts that are measures of the period, by the same name, which rollups hold."""
 
 
 async def read_facts(reader: Reader, asked: Slice, pack: Pack, covered: Coverage | None = None) -> Facts:
@@ -156,8 +158,8 @@ async def read_facts(reader: Reader, asked: Slice, pack: Pack, covered: Coverage
 async def _facts_of(reader: Reader, read: Read, asked: Slice, pack: Pack, covered: Coverage | None) -> Facts:
     if covered is not None and read.select is _activity:
         return await _active(reader, asked, pack, covered)
-    if covered is not None and _COUNTED.keys() >= {*read.facts}:
-        measures = [MEASURES[_COUNTED[name]] for name in read.facts]
+    if covered is not None and {*read.facts} <= _COUNTED:
+        measures = [MEASURES[name] for name in read.facts]
         found = await read_cells(reader, measures, asked, pack, 1, covered)
         return {
             name: Fraction(cells.at(), MICROS if measure.money else 1)

@@ -119,6 +119,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
         _rolled("converted_users", _USERS, families.CONVERTED),
         _rolled("sessions", _EVENTS, families.SESSIONS),
         _rolled("session_users", _USERS, families.SESSIONS),
+        _rolled("timed_sessions", _EVENTS, families.SESSION_DAYS),
+        _rolled("session_seconds", _AMOUNT, families.SESSION_DAYS),
         _rolled("signups", _USERS, families.SIGNED_UP),
         _rolled("new_customers", _USERS, families.NEWCOMERS),
         Measure("campaign_new_customers", ("purchase", "conversion"), _USERS, campaign_newcomers),

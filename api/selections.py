@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from api.margins import margin_rows
-from api.slices import MONTH_MS, MOST_MONTHS, Binder, Slice, filter_columns
+from api.slices import BEGINNING, DAY_MS, MONTH_MS, MOST_MONTHS, Binder, Pieces, Slice, filter_columns
 from api.sources import (
     campaign_newcomer_rows,
     events_where,
@@ -17,12 +17,14 @@ from api.sources import (
     followed_rows,
     order_rows,
     orders_in,
+    pieces_where,
     range_where,
     signup_rows,
     span_where,
     users_in,
 )
 from schemas.taxonomy.pack import Pack
+from schemas.wire import MICROS
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,48 @@ def orders(role: str, *, by_campaign: bool) -> Select:
         return Rows(rows, range_where(bind, asked))
 
     return select
+
+
+def session_days(bind: Binder, q: Question) -> Rows:
+    """Sessions that told their length in the range, each once a UTC day, with what that day added (in millionths).
+
+    A length is that of the session so far: what was told the day before, or before the range on the same day, is not
+    told again. So a session that goes on after midnight is two, and sums of days are the sums of their range.
+    """
+    asked = q.asked
+    inside = " AND ".join(span_where(bind, asked, asked.start_ms))
+    types = sorted({ref.event_type for ref in q.pack.roles["session_start"]})
+    looked = pieces_where(bind, _from_day_before(asked.pieces or ((asked.start_ms, asked.end_ms),)))
+    told = " AND ".join(
+        [
+            f"tenant = {bind(asked.tenant)} AND event_type IN {bind(types, 'Array(String)')}",
+            *looked,
+            "session_id != '' AND session_seconds IS NOT NULL",
+        ]
+    )
+    # Each row stands for its own day, and as what is known already for the next one.
+    rows = (
+        "SELECT user_id, session_id, timestamp, toInt128(assumeNotNull(session_seconds)) AS seconds, "
+        f"arrayJoin([0, 1]) AS later, later = 0 AND {inside} AS now, toDate32(timestamp) + later AS day "
+        f"FROM events WHERE {told}"
+    )
+    by_day = (
+        f"SELECT minIf(timestamp, now) AS at, maxIf(seconds, now) AS longest, maxIf(seconds, NOT now) AS known "
+        f"FROM ({rows}) GROUP BY user_id, session_id, day HAVING countIf(now) > 0"
+    )
+    added = f"greatest(longest - known, toInt128(0)) * {MICROS}"
+    return Rows(f"(SELECT at AS timestamp, {added} AS amount_micros FROM ({by_day}))", ["1"])
+
+
+def _from_day_before(pieces: Pieces) -> Pieces:
+    """Parts of time with the days that they are in up to them, and the days before these."""
+    found: list[tuple[int, int]] = []
+    for start, end in pieces:
+        since = max(start // DAY_MS * DAY_MS - DAY_MS, BEGINNING)
+        if found and since <= found[-1][1]:
+            since = found.pop()[0]
+        found.append((since, end))
+    return tuple(found)
 
 
 def first_signups(bind: Binder, q: Question) -> Rows:

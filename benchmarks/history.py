@@ -86,7 +86,8 @@ def fill(house: Warehouse, count: int, users: int, end: int) -> float:
         return f"[{', '.join(values)}][kind]"
 
     amounts = ", ".join(f"kind = {at}, {row[5]}" for at, row in enumerate(TYPES, 1) if row[5] != "0")
-    properties = '{"campaign_id":"\', toString(campaign), \'","view_duration_seconds":\', toString(n % 60), \'}'
+    properties = "{\"campaign_id\":\"', toString(campaign), '\",\"', length, '\":', toString(n % 1800), '}"
+    timed = ", ".join(str(at) for at, row in enumerate(TYPES, 1) if row[1] == "user_engaged")
     for start in range(0, count, STEP):
         rows = min(STEP, count - start)
         house.command(
@@ -94,6 +95,7 @@ def fill(house: Warehouse, count: int, users: int, end: int) -> float:
             " session_id, source, slot, chunk, campaign_id, creative_id, segment, channel, order_id, subtype,"
             " is_holdout, amount_micros, pack, version, key_id, properties, context)"
             f" WITH {kind} AS kind, cityHash64(n, 3) % {CAMPAIGNS} AS campaign, cityHash64(n, 4) % {users} AS user,"
+            f" if(kind IN ({timed}), 'session_duration_seconds', 'view_duration_seconds') AS length,"
             f" toDateTime64({end - DAYS * DAY} + n / {count} * {DAYS * DAY - 1}, 3, 'UTC') AS at"
             f" SELECT 'bench', lower(hex(MD5(toString(n)))), {pick(1)}, at, addSeconds(at, 1), now64(3) - 86400,"
             " concat('user-', leftPad(toString(user), 12, '0')), concat('s-', toString(intDiv(n, 7))), 'mobile',"

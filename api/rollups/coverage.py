@@ -10,7 +10,7 @@ from api.rollups.counted import Days
 from api.rollups.families import Reach
 from api.slices import DAY_MS, Pieces
 
-DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives")
+DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives", "dirty_next_days")
 """The columns of `rollup_coverage`, by reach."""
 DIRTY_WAYS: Final = "dirty_ways"
 

@@ -19,6 +19,7 @@ from api.selections import (
     newcomers,
     of_role,
     orders,
+    session_days,
     since_signup,
 )
 from schemas.metrics import Dimension
@@ -32,13 +33,15 @@ _SENT: Final = (*_REACHED, Dimension.CHANNEL)
 class Reach(IntEnum):
     """How far an event reaches.
 
-    To its own day, to others of its order, to all orders and sign-ups of its user, or to every sign of life of them.
+    To its own day, to others of its order, to all orders and sign-ups of its user, to every sign of life of them, or to
+    the day after any of these.
     """
 
     DAY = 0
     ORDERS = 1
     CUSTOMERS = 2
     LIVES = 3
+    NEXT_DAYS = 4
 
 
 class Elapsed(StrEnum):
@@ -108,6 +111,7 @@ CONVERTED: Final = Family(
     reach=Reach.ORDERS,
 )
 SESSIONS: Final = Family("sessions", ("session_start",), of_role("session_start"), (), users=True)
+SESSION_DAYS: Final = Family("session_days", ("session_start",), session_days, (), money=True, reach=Reach.NEXT_DAYS)
 SIGNED_UP: Final = Family("signed_up", ("signup",), first_signups, (), reach=Reach.CUSTOMERS, once=True)
 RETAINED: Final = Family(
     "retained",
@@ -134,6 +138,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
         PURCHASED,
         CONVERTED,
         SESSIONS,
+        SESSION_DAYS,
         SIGNED_UP,
         NEWCOMERS,
         RETAINED,

@@ -116,6 +116,7 @@ def reaches(
     """
     days = [set(one) for one in dirty]
     days[Reach.DAY].update(int(day) for day, _ in found)
+    days[Reach.NEXT_DAYS].update(int(day) + 1 for day, _ in found)
     for day, reach in reached:
         days[int(reach)].add(int(day))
     return tuple(map(frozenset, accumulate(days, operator.or_)))

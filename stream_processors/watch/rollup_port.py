@@ -18,7 +18,9 @@ class RollupPort(Protocol):
         ...
 
     def families(self, pack: Pack) -> Mapping[str, int]:
-        """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers, 3 lives."""
+        """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers, 3 lives,
+        4 the days after these as well.
+        """
         ...
 
     def touched(self, tenant: str, pack: Pack, since: float, before: int) -> Statement:

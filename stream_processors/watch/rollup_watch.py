@@ -49,7 +49,7 @@ LONGEST_REST: Final = 600.0
 
 FIRST_DAY: Final = -25_567
 """1900-01-01, where times begin."""
-DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives")
+DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives", "dirty_next_days")
 """The columns of `rollup_coverage`, by reach."""
 DIRTY_WAYS: Final = "dirty_ways"
 ORDERS: Final = 1
@@ -70,7 +70,8 @@ TABLES: Final = (
 )
 """What rollups are kept in."""
 Dirty = tuple[frozenset[int], ...]
-"""Days by how far what touched them reaches: the day, days of the same orders, the same customers, the same lives."""
+"""Days by how far what touched them reaches: the day, days of the same orders, the same customers, the same lives, and
+the day after any of these."""
 NONE: Final[Dirty] = (frozenset(),) * len(DIRTY)
 Place = tuple[int, str, str, str]
 """Day, family, dimension and value."""
@@ -244,6 +245,7 @@ class RollupWatch:
         found = self._warehouse.query(*self._sql.touched(tenant, pack, since, before))
         more: list[set[int]] = [set() for _ in DIRTY]
         more[0].update(int(row["day"]) for row in found)
+        more[-1].update(day + 1 for day in more[0] if day + 1 < before)
         if any(int(row["reaching"]) for row in found):
             for row in self._warehouse.query(*self._sql.related(tenant, pack, since, before)):
                 more[int(row["reach"])].add(int(row["day"]))

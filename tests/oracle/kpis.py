@@ -17,15 +17,23 @@ def _by(above: int | Fraction, below: int | Fraction, scale: int = 1) -> Value:
 
 
 def _session_minutes(events: Iterable[dict[str, Any]], start: int, end: int) -> tuple[Fraction, int]:
-    longest: dict[tuple[str, str], int] = {}
+    """What each day added to the sessions that told their length in the range, and how many these are, by day."""
+    before: dict[tuple[str, str, int], int] = {}
+    within: dict[tuple[str, str, int], int] = {}
     for event in events:
         seconds = event["properties"].get("session_duration_seconds")
         if event["event_type"] != "user_engaged" or seconds is None or not event["session_id"]:
             continue
-        if start <= milliseconds(event["timestamp"]) < end:
-            key = event["user_id"], event["session_id"]
-            longest[key] = max(longest.get(key, 0), seconds)
-    return Fraction(sum(longest.values()), 60), len(longest)
+        at = milliseconds(event["timestamp"])
+        if at < end:
+            side, key = (within if at >= start else before), (event["user_id"], event["session_id"], at // DAY_MS)
+            side[key] = max(side.get(key, 0), seconds)
+    total = 0
+    for (user, session, day), longest in within.items():
+        last = user, session, day - 1
+        known = max(before.get((user, session, day), 0), before.get(last, 0), within.get(last, 0))
+        total += max(longest - known, 0)
+    return Fraction(total, 60), len(within)
 
 
 def kpis(events: list[dict[str, Any]], start: int, end: int) -> dict[str, Value]:

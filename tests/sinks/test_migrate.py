@@ -7,12 +7,13 @@ import sys
 import threading
 from pathlib import Path
 
+import orjson
 import pytest
 
 from schemas.clock import ManualClock
 from schemas.errors import ConfigError, Permanent
 from sinks.migrate import extra_columns, migrate
-from sinks.migration_files import load_migrations, split_statements
+from sinks.migration_files import FOLDER, load_migrations, split_statements
 from sinks.warehouse import Warehouse
 
 CLOCK = ManualClock()
@@ -104,6 +105,21 @@ def test_pack_columns_are_added_once_and_take_values(warehouse: Warehouse) -> No
     assert warehouse.query("SELECT p_score, p_kind FROM events") == [{"p_score": 0.5, "p_kind": "x"}]
     with pytest.raises(ConfigError, match=r"events: p_score: .*Nullable\(Float64\).*Bool"):
         migrate(warehouse, CLOCK, {"a": [("p_score", "Bool")]})
+
+
+@pytest.mark.integration
+def test_lengths_of_sessions_stored_before_their_column_are_found(empty: Warehouse, tmp_path: Path) -> None:
+    for migration in load_migrations()[:17]:
+        (tmp_path / migration.name).write_bytes((FOLDER / migration.name).read_bytes())
+    migrate(empty, CLOCK, folder=tmp_path)
+    lengths = {"": None, '{"session_duration_seconds":7}': 7, '{"session_duration_seconds":"7"}': None}
+    rows = [
+        {"event_id": str(at), "received_at": "2100-01-01 00:00:00", "properties": one} for at, one in enumerate(lengths)
+    ]
+    empty.insert_lines("events", b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    migrate(empty, CLOCK)
+    found = empty.query("SELECT session_seconds FROM events ORDER BY event_id")
+    assert [row["session_seconds"] for row in found] == [*lengths.values()]
 
 
 @pytest.mark.integration
