@@ -48,7 +48,7 @@ class Statement:
 
 
 _FEATURES = """
-SELECT user_id,
+SELECT * EXCEPT (orders_30d, orders_90d) FROM (SELECT user_id,
   maxIf(timestamp, {active}) AS last_active,
   dateDiff('millisecond', last_active, {until}) / {day} AS recency_days,
   if(countIf({purchase}) = 0, NULL, dateDiff('millisecond', maxIf(timestamp, {purchase}), {until}) / {day})
@@ -76,7 +76,7 @@ FROM (SELECT *, if(order_id = '', event_id, order_id) AS order_key FROM events F
       WHERE tenant = {{tenant:String}} AND timestamp >= {oldest} AND timestamp < {until} AND {known}
         AND event_type IN ({types}){chosen})
 GROUP BY user_id
-{having}
+{having})
 ORDER BY user_id
 """
 

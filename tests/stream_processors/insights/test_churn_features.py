@@ -156,6 +156,16 @@ def test_features_and_labels_equal_a_plain_computation(seed: int, warehouse: Any
     assert source.first_event("t") == pytest.approx(min(did), abs=1e-3)
 
 
+def test_a_row_is_as_large_for_who_ordered_much(warehouse: Any, roles: Any, make_event: Make) -> None:
+    """What is read of a user are numbers, however many orders stand behind them."""
+    bought = [make_event("u", "user_purchased", AS_OF - at, order_id=f"o{at}", amount_micros=5) for at in range(1, 300)]
+    warehouse.insert("events", [*bought, make_event("u", "user_engaged", AS_OF - 1, subtype="app_open")])
+    statement = features_statement(roles, "t", AS_OF)
+    (row,) = warehouse.query(statement.sql, statement.params)
+    assert row.pop("user_id") == "u" and row["purchases_30d"] == 299
+    assert not [name for name, value in row.items() if isinstance(value, (list, dict, tuple))]
+
+
 def test_the_future_never_leaks_into_features(warehouse: Any, roles: Any, make_event: Make) -> None:
     events = _random_events(7, make_event)
     source = WarehouseFeatures(warehouse.query, roles)
