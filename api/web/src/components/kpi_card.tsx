@@ -1,6 +1,6 @@
 /** One metric: its value, where it stands against its healthy range and the period before, and how it moved. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Sparkline } from "../charts/sparkline";
 import { decimals, integer, metricValue } from "../format/number";
 import { rangeInfo, type Range } from "../format/time";
@@ -119,9 +119,9 @@ function Standing({ id }: { readonly id: string }) {
   );
 }
 
-/** Closes the details with Escape, or when focus or a press goes elsewhere. */
+/** Closes the details with Escape, or when focus or a press goes elsewhere; from the moment on that they show. */
 function useClosing(open: boolean, box: { current: HTMLElement | null }, close: () => void): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     const key = (event: KeyboardEvent): void => {
       if (event.key === "Escape") close();
