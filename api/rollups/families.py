@@ -33,8 +33,8 @@ _SENT: Final = (*_REACHED, Dimension.CHANNEL)
 class Reach(IntEnum):
     """How far an event reaches.
 
-    To its own day, to others of its order, to all orders and sign-ups of its user, to every sign of life of them, or to
-    the day after any of these.
+    To its own day, to others of its order, to all orders and sign-ups of its user, to every sign of life of them. Or to
+    its own day and the next, which stands last: what is dirty for a reach is so for all that come after it.
     """
 
     DAY = 0

@@ -19,7 +19,7 @@ class RollupPort(Protocol):
 
     def families(self, pack: Pack) -> Mapping[str, int]:
         """What is counted separately, and how far events reach in it: 0 their day, 1 orders, 2 customers, 3 lives,
-        4 the days after these as well.
+        4 their day and the next.
         """
         ...
 

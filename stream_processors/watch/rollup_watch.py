@@ -71,7 +71,7 @@ TABLES: Final = (
 """What rollups are kept in."""
 Dirty = tuple[frozenset[int], ...]
 """Days by how far what touched them reaches: the day, days of the same orders, the same customers, the same lives, and
-the day after any of these."""
+the day after it."""
 NONE: Final[Dirty] = (frozenset(),) * len(DIRTY)
 Place = tuple[int, str, str, str]
 """Day, family, dimension and value."""
