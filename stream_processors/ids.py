@@ -19,8 +19,8 @@ from schemas.wire import id_hash
 
 log = logging.getLogger("headrace.worker")
 
-IN_FILES: Final = 1 << 16
-"""Fingerprints in a run from which on it lies in a file."""
+IN_FILES: Final = 1 << 13
+"""Fingerprints in a run from which on it lies in a file, 64 KiB; of the shorter ones a partition has twice that."""
 
 U64 = npt.NDArray[np.uint64]
 Ask = Callable[[str, Sequence[str]], Mapping[str, int]]

@@ -32,8 +32,9 @@ def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plan
     """
     traffic, events = Traffic(seed=1001, rate=size.rate, users=5_000), int(size.rate * size.seconds)
     settled = min(HALF_HOUR, size.seconds / 4)
-    # What a worker keeps, by partition, has come and gone within minutes; the day's churn round is over in the first.
-    soon = {"WORKER_RECENT_IDS": "40000", "WATCHER_CHURN_SECONDS": "15"}
+    # What a worker keeps of recent ids comes and goes in half a minute. With longer turns those of all partitions begin
+    # together and part over an hour, which raises the least of their sum. The day's churn round is over in the first.
+    soon = {"WORKER_RECENT_IDS": "4000", "WATCHER_CHURN_SECONDS": "15"}
     with Pipeline(tmp_path, faults_kind, plants=plants, watcher=True, api=True, **soon) as pipeline:
         with pipeline.client(traffic, events) as client, Watch(pipeline, 5.0 if size.full else 1.0) as watch:
             answers = client.join()
