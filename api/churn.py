@@ -1,4 +1,6 @@
-"""Churn predictions as the API shows them: read from `predictions` and `user_state`, never computed here."""
+"""Churn predictions as the API shows them: read from `predictions` and `user_state`, never computed here. What a user
+is worth is the sum of the user's orders, each once however often it was reported, as in segments.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ from typing import Any, Final
 
 from api.reader import Reader, Row
 from api.slices import Binder
+from api.sources import order_rows, orders_of
 from api.times import iso
 from online_models.churn import HORIZON_DAYS, TIERS, ChurnModel, recommended_action
+from schemas.taxonomy.pack import Pack
 from schemas.wire import MICROS
 
 MODEL: Final = ChurnModel.name
@@ -22,10 +26,12 @@ _NOTE: Final = (
 
 
 async def at_risk(
-    reader: Reader, tenant: str, tier: str | None, least: float | None, limit: int, offset: int
+    reader: Reader, tenant: str, pack: Pack, tier: str | None, least: float | None, limit: int, offset: int
 ) -> dict[str, Any]:
     """The users of the newest run, worst first, and the sums over everybody at risk in it."""
-    users, summary = await asyncio.gather(_users(reader, tenant, tier, least, limit, offset), _summary(reader, tenant))
+    users, summary = await asyncio.gather(
+        _users(reader, tenant, pack, tier, least, limit, offset), _summary(reader, tenant, pack)
+    )
     as_of, version, counts, revenue = summary
     return {
         "atRiskUsers": users,
@@ -79,8 +85,18 @@ def _newest(bind: Binder, tenant: str) -> str:
     return f"tenant = {bind(tenant)} AND model = {bind(MODEL)} AND as_of = ({run})"
 
 
+def _paid(bind: Binder, tenant: str, pack: Pack, users: str) -> str:
+    """A subquery of those users (a SELECT) who ordered, with what all their orders come to, in millionths: `paid`."""
+    refs = pack.roles.get("purchase", ())
+    columns = ("user_id", "amount_micros")
+    only = orders_of(bind, tenant, refs, users)
+    rows = order_rows(bind, tenant, refs, columns, before_ms=None, by_campaign=False, only=only)
+    paid = "sum(toInt128(amount_micros)) AS paid"
+    return f"(SELECT user_id, {paid} FROM {rows} WHERE user_id IN ({users}) GROUP BY user_id)"
+
+
 async def _users(
-    reader: Reader, tenant: str, tier: str | None, least: float | None, limit: int, offset: int
+    reader: Reader, tenant: str, pack: Pack, tier: str | None, least: float | None, limit: int, offset: int
 ) -> list[dict[str, Any]]:
     bind = Binder()
     where = _newest(bind, tenant)
@@ -88,29 +104,32 @@ async def _users(
         where += f" AND tier = {bind(tier)}"
     lowest = least if least is not None else (0.0 if tier else _AT_RISK)
     where += f" AND probability >= {bind(lowest, 'Float64')}"
+    page = (
+        f"FROM predictions FINAL WHERE {where} "
+        f"ORDER BY probability DESC, subject_id LIMIT {bind(limit, 'UInt32')} OFFSET {bind(offset, 'UInt32')}"
+    )
     sql = (
         "SELECT p.subject_id, p.probability, p.tier, p.contributions, toUnixTimestamp64Milli(s.last_active), "
         "toUnixTimestamp64Milli(s.last_seen), toUnixTimestamp64Milli(coalesce(s.signed_up_at, s.first_seen)), "
-        "s.monetary_micros, s.user_id != '' "
-        f"FROM (SELECT subject_id, probability, tier, contributions FROM predictions FINAL WHERE {where} "
-        f"ORDER BY probability DESC, subject_id LIMIT {bind(limit, 'UInt32')} OFFSET {bind(offset, 'UInt32')}) AS p "
+        f"o.paid, s.user_id != '' FROM (SELECT subject_id, probability, tier, contributions {page}) AS p "
         f"LEFT JOIN (SELECT * FROM user_state FINAL WHERE tenant = {bind(tenant)} AND events > 0) AS s "
         "ON s.user_id = p.subject_id "
+        f"LEFT JOIN {_paid(bind, tenant, pack, f'SELECT subject_id {page}')} AS o ON o.user_id = p.subject_id "
         "ORDER BY p.probability DESC, p.subject_id"
     )
     return [_user(row) for row in await reader.rows(sql, bind.params)]
 
 
-async def _summary(reader: Reader, tenant: str) -> tuple[int | None, str | None, dict[str, int], float]:
+async def _summary(reader: Reader, tenant: str, pack: Pack) -> tuple[int | None, str | None, dict[str, int], float]:
     bind = Binder()
     newest = _newest(bind, tenant)
-    risky = f"SELECT subject_id, tier, as_of, model_version, probability FROM predictions FINAL WHERE {newest}"
+    least = bind(_AT_RISK, "Float64")
+    at_risk = f"SELECT subject_id FROM predictions FINAL WHERE {newest} AND probability >= {least}"
     sql = (
-        f"SELECT p.tier, countIf(p.probability >= {bind(_AT_RISK, 'Float64')}), "
-        f"sumIf(toInt128(s.monetary_micros), p.probability >= {bind(_AT_RISK, 'Float64')}), "
-        f"toUnixTimestamp64Milli(max(p.as_of)), max(p.model_version) FROM ({risky}) AS p LEFT JOIN "
-        f"(SELECT user_id, monetary_micros FROM user_state FINAL WHERE tenant = {bind(tenant)} AND events > 0) AS s "
-        "ON s.user_id = p.subject_id GROUP BY p.tier"
+        f"SELECT p.tier, countIf(p.probability >= {least}), sum(o.paid), toUnixTimestamp64Milli(max(p.as_of)), "
+        "max(p.model_version) FROM "
+        f"(SELECT subject_id, tier, as_of, model_version, probability FROM predictions FINAL WHERE {newest}) AS p "
+        f"LEFT JOIN {_paid(bind, tenant, pack, at_risk)} AS o ON o.user_id = p.subject_id GROUP BY p.tier"
     )
     rows = await reader.rows(sql, bind.params)
     if not rows:
@@ -132,7 +151,7 @@ def _user(row: Row) -> dict[str, Any]:
         "recommendedAction": recommended_action(contributions, tier),
         "lastActivity": iso(last_active),
         "monthsActive": round(max(0, last_seen - since) / _MONTH_MS, 1) if known else None,
-        "currentLtv": micros / MICROS if known else None,
+        "currentLtv": int(micros) / MICROS if known else None,
     }
 
 

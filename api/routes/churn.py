@@ -37,7 +37,7 @@ class ChurnQuery(PageQuery):
 async def churn_risk(ctx: Ctx, who: Who, query: Annotated[ChurnQuery, Query()]) -> dict[str, Any]:
     """Of the newest daily run. Without filters: everybody above tier low. Names and addresses are not kept here."""
     tier = query.riskTier.value if query.riskTier else None
-    return await at_risk(ctx.reader, who.tenant, tier, query.minProbability, query.limit, query.offset)
+    return await at_risk(ctx.reader, who.tenant, who.pack, tier, query.minProbability, query.limit, query.offset)
 
 
 @users.get("/users/{user_id}/churn_risk", summary="Why one user may leave")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,10 +16,13 @@ from sinks.warehouse import Warehouse
 from tests.api import rows
 from tests.api.ask import get, refused
 from tests.api.conftest import Site
-from tests.api.world import NOW
+from tests.api.world import NOW, World
+from tests.oracle.segments import orders
 
 
-async def test_churn_risk_is_the_newest_run_in_the_seed_shape(site: Site, tenant: str, store: Warehouse) -> None:
+async def test_churn_risk_is_the_newest_run_in_the_seed_shape(
+    site: Site, tenant: str, store: Warehouse, insert: Callable[[str, list[Any]], None]
+) -> None:
     rows.put(
         store,
         "predictions",
@@ -27,7 +33,8 @@ async def test_churn_risk_is_the_newest_run_in_the_seed_shape(site: Site, tenant
         rows.prediction(tenant, "c", 0.4, "medium"),
         rows.prediction(tenant, "d", 0.05, "low"),
     )
-    rows.put(store, "user_state", rows.user_state(tenant, "a", 100_500_000), rows.user_state(tenant, "d", 10**9))
+    rows.put(store, "user_state", rows.user_state(tenant, "a", 0), rows.user_state(tenant, "d", 0))
+    insert(tenant, [ordered("a", 100.5), ordered("d", 1000.0)])
     answer = await get(site, tenant, "/churn-risk")
     assert [user["userId"] for user in answer["atRiskUsers"]] == ["a", "b", "c"]
     assert answer["summary"] == {
@@ -49,6 +56,42 @@ async def test_churn_risk_is_the_newest_run_in_the_seed_shape(site: Site, tenant
     assert [user["userId"] for user in low["atRiskUsers"]] == ["d"]
     page = await get(site, tenant, "/churn-risk", minProbability=0.1, limit=1, offset=1)
     assert [user["userId"] for user in page["atRiskUsers"]] == ["b"]
+
+
+def ordered(user: str, value: float) -> dict[str, Any]:
+    """A purchase."""
+    told = {"order_id": str(uuid.uuid4()), "order_value": value}
+    return {
+        "event_id": str(uuid.uuid4()), "event_type": "user_purchased", "timestamp": NOW - 86_400, "user_id": user,
+        "session_id": "s", "source": "backend", "properties": told,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_what_users_at_risk_are_worth_equals_the_independent_sums(
+    site: Site, tenant: str, store: Warehouse, insert: Callable[[str, list[Any]], None], seed: int
+) -> None:
+    """Orders that were reported twice, also under other users and ids, count once; repeated rows count once."""
+    world = World(seed)
+    events = world.events(400)
+    insert(tenant, events + world.rng.sample(events, 100))
+    worth = Counter[str]()
+    for one in orders(events, int(NOW * 1000)):
+        worth[one.user_id] += one.micros
+    risk = {user: world.rng.random() for user in world.users}
+    tiers = (("critical", 0.8), ("high", 0.5), ("medium", 0.3), ("low", 0.0))
+    tier = {user: next(name for name, least in tiers if p >= least) for user, p in risk.items()}
+    rows.put(store, "predictions", *(rows.prediction(tenant, user, p, tier[user]) for user, p in risk.items()))
+    rows.put(store, "user_state", *(rows.user_state(tenant, user, 1) for user in world.users))
+    summary = (await get(site, tenant, "/churn-risk"))["summary"]
+    everybody = (await get(site, tenant, "/churn-risk", minProbability=0))["atRiskUsers"]
+    assert {one["userId"]: one["currentLtv"] for one in everybody} == {u: worth[u] / 1e6 for u in world.users}
+    worst = {user for user in world.users if tier[user] != "low"}
+    assert 0 < len(worst) < len(world.users)
+    assert summary["potentialRevenueAtRisk"] == sum(worth[user] for user in worst) / 1e6
+    assert summary["totalAtRisk"] == len(worst)
+    page = (await get(site, tenant, "/churn-risk", minProbability=0, limit=3, offset=2))["atRiskUsers"]
+    assert page == everybody[2:5]
 
 
 @pytest.mark.parametrize("prefix", ["", "/api/v1", ROOT])
