@@ -1,4 +1,6 @@
-"""Readings of metrics for the alert rules, off the board: what the stream says now."""
+"""Readings of metrics for the alert rules, off the board: what the stream says now. They are sums over window cells, so
+an order that was reported twice counts twice here; answers of the API count it once.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -21,6 +22,7 @@ from sinks.settings import WarehouseSettings
 from sinks.warehouse import Warehouse
 from stream_processors.insights.taxonomy_events import SYSTEM_USER
 from tests.e2e.doors import OWN, Doors, eventually, recent
+from tests.oracle.facts import Fact, facts
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
 
@@ -131,35 +133,57 @@ def _still(answer: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_rolling_windows_are_the_same(pair: tuple[Doors, Doors], sends: list[Send]) -> None:
+def test_the_rolling_windows_are_the_same_and_those_of_plain_python(
+    pair: tuple[Doors, Doors], sends: list[Send]
+) -> None:
+    """Events, users, money and late events, whole and by group."""
     for doors in pair:
         doors.settled()
-    kinds = {send.payload["event_type"] for send in sends if send.fate == ACCEPTED}
-    times = {
-        kind: [
-            send.payload["timestamp"] for send in sends if send.fate == ACCEPTED and send.payload["event_type"] == kind
-        ]
-        for kind in kinds
-    }
+    happened: dict[str, list[Fact]] = {}
+    for one in facts(send.payload for send in sends if send.fate == ACCEPTED):
+        happened.setdefault(one.event_type, []).append(one)
 
-    def asked(kind: str, **more: Any) -> Callable[[], tuple[dict[str, Any], dict[str, Any], int]]:
-        def ask() -> tuple[dict[str, Any], dict[str, Any], int]:
-            one, other = (doors.get("/windows", limit=1000, event_type=kind, **more) for doors in pair)
-            return one, other, sum(one["start"] <= at < one["end"] for at in times[kind])
+    def asked(kind: str, split: str, window: str) -> Callable[[], list[dict[str, Any]]]:
+        def ask() -> list[dict[str, Any]]:
+            one, other = (
+                doors.get("/windows", limit=1000, event_type=kind, group_by=split, window=window) for doors in pair
+            )
+            start, end = (datetime.fromisoformat(one[name]).timestamp() * 1000 for name in ("start", "end"))
+            inside = [fact for fact in happened[kind] if start <= fact.ms < end]
+            true = one | {"total": summed(inside), "groups": grouped(inside, split)}
+            return [{**answer, "as_of": None} for answer in (true, one, other)]
 
         return ask
 
-    def right(found: tuple[dict[str, Any], dict[str, Any], int]) -> bool:
-        one, other = ({name: value for name, value in answer.items() if name != "as_of"} for answer in found[:2])
-        return one == other and one["total"]["events"] == found[2]
-
-    compared = 0
+    compared = late = 0
     for window in WINDOWS:
-        for kind in sorted(kinds):
+        for kind in sorted(happened):
             for split in SPLITS if kind in ("campaign_delivered", "user_purchased") else SPLITS[:1]:
-                *_, count = eventually(asked(kind, window=window, group_by=split), right, every=0.5)
-                compared += count
-    assert compared > 500
+                true, *_ = eventually(
+                    asked(kind, split, window), lambda found: found[0] == found[1] == found[2], every=0.5
+                )
+                compared, late = compared + true["total"]["events"], late + true["total"]["late"]
+    assert compared > 500 and late > 100
+
+
+def summed(some: list[Fact]) -> dict[str, Any]:
+    """What a window says of events; late are those that came a day after they happened."""
+    long_ago = (time.time() - DAY) * 1000  # none happened near this moment
+    return {
+        "events": len(some),
+        "users": len({one.user_id for one in some}),
+        "amount": sum(one.micros for one in some) / 1_000_000,
+        "late": sum(one.ms < long_ago for one in some),
+    }
+
+
+def grouped(some: list[Fact], split: str) -> list[dict[str, Any]]:
+    """The same by group, the most events first."""
+    groups: dict[str, list[Fact]] = {}
+    for one in some:
+        groups.setdefault(getattr(one, split), []).append(one)
+    rows = [{"group": group, **summed(own)} for group, own in groups.items()]
+    return sorted(rows, key=lambda row: (-row["events"], row["group"]))
 
 
 def test_windows_and_users_are_the_same_row_by_row(pair: tuple[Doors, Doors], sends: list[Send], stack: Stack) -> None:
