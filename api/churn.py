@@ -28,7 +28,7 @@ _NOTE: Final = (
 async def at_risk(
     reader: Reader, tenant: str, pack: Pack, tier: str | None, least: float | None, limit: int, offset: int
 ) -> dict[str, Any]:
-    """The users of the newest run, worst first, and the sums over everybody at risk in it."""
+    """Users by what was said of them last, worst first, and the sums over everybody at risk."""
     users, summary = await asyncio.gather(
         _users(reader, tenant, pack, tier, least, limit, offset), _summary(reader, tenant, pack)
     )
@@ -79,10 +79,20 @@ async def one_user(reader: Reader, tenant: str, user_id: str) -> dict[str, Any] 
     }
 
 
-def _newest(bind: Binder, tenant: str) -> str:
-    """The condition for the rows of the newest run; a run predicts everybody at one moment."""
-    run = f"SELECT max(as_of) FROM predictions WHERE tenant = {bind(tenant)} AND model = {bind(MODEL)}"
-    return f"tenant = {bind(tenant)} AND model = {bind(MODEL)} AND as_of = ({run})"
+def _scores(bind: Binder, tenant: str) -> str:
+    """A subquery of users with what was said of each last, in the newest daily round or since: who was active is looked
+    at again before the next round.
+    """
+    of_model = f"tenant = {bind(tenant)} AND model = {bind(MODEL)}"
+    columns = {
+        "probability": "probability", "tier": "toString(tier)", "contributions": "contributions",
+        "as_of": "as_of", "model_version": "toString(model_version)",
+    }  # fmt: skip
+    named = ", ".join(f"said.{n} AS {name}" for n, name in enumerate(columns, 1))
+    newest = f"argMax(tuple({', '.join(columns.values())}), (as_of, version)) AS said"
+    since = f"as_of >= (SELECT max(as_of) FROM rounds WHERE {of_model})"
+    every = f"SELECT subject_id, {newest} FROM predictions WHERE {of_model} AND {since} GROUP BY subject_id"
+    return f"(SELECT subject_id, {named} FROM ({every}))"
 
 
 def _paid(bind: Binder, tenant: str, pack: Pack, users: str) -> str:
@@ -99,19 +109,19 @@ async def _users(
     reader: Reader, tenant: str, pack: Pack, tier: str | None, least: float | None, limit: int, offset: int
 ) -> list[dict[str, Any]]:
     bind = Binder()
-    where = _newest(bind, tenant)
+    lowest = least if least is not None else (0.0 if tier else _AT_RISK)
+    where = f"probability >= {bind(lowest, 'Float64')}"
     if tier is not None:
         where += f" AND tier = {bind(tier)}"
-    lowest = least if least is not None else (0.0 if tier else _AT_RISK)
-    where += f" AND probability >= {bind(lowest, 'Float64')}"
     page = (
-        f"FROM predictions FINAL WHERE {where} "
+        f"FROM {_scores(bind, tenant)} WHERE {where} "
         f"ORDER BY probability DESC, subject_id LIMIT {bind(limit, 'UInt32')} OFFSET {bind(offset, 'UInt32')}"
     )
     sql = (
-        "SELECT p.subject_id, p.probability, p.tier, p.contributions, toUnixTimestamp64Milli(s.last_active), "
+        "SELECT p.subject_id, p.probability, p.tier, p.contributions, toUnixTimestamp64Milli(p.as_of), "
+        "toUnixTimestamp64Milli(s.last_active), "
         "toUnixTimestamp64Milli(s.last_seen), toUnixTimestamp64Milli(coalesce(s.signed_up_at, s.first_seen)), "
-        f"o.paid, s.user_id != '' FROM (SELECT subject_id, probability, tier, contributions {page}) AS p "
+        f"o.paid, s.user_id != '' FROM (SELECT * {page}) AS p "
         f"LEFT JOIN (SELECT * FROM user_state FINAL WHERE tenant = {bind(tenant)} AND events > 0) AS s "
         "ON s.user_id = p.subject_id "
         f"LEFT JOIN {_paid(bind, tenant, pack, f'SELECT subject_id {page}')} AS o ON o.user_id = p.subject_id "
@@ -121,26 +131,25 @@ async def _users(
 
 
 async def _summary(reader: Reader, tenant: str, pack: Pack) -> tuple[int | None, str | None, dict[str, int], float]:
+    """When somebody was looked at last, by which model, users at risk by tier, and what these paid."""
     bind = Binder()
-    newest = _newest(bind, tenant)
-    least = bind(_AT_RISK, "Float64")
-    at_risk = f"SELECT subject_id FROM predictions FINAL WHERE {newest} AND probability >= {least}"
+    scores, least = _scores(bind, tenant), bind(_AT_RISK, "Float64")
+    at_risk = f"SELECT subject_id FROM {scores} WHERE probability >= {least}"
     sql = (
         f"SELECT p.tier, countIf(p.probability >= {least}), sum(o.paid), toUnixTimestamp64Milli(max(p.as_of)), "
-        "max(p.model_version) FROM "
-        f"(SELECT subject_id, tier, as_of, model_version, probability FROM predictions FINAL WHERE {newest}) AS p "
+        f"argMax(p.model_version, p.as_of) FROM {scores} AS p "
         f"LEFT JOIN {_paid(bind, tenant, pack, at_risk)} AS o ON o.user_id = p.subject_id GROUP BY p.tier"
     )
     rows = await reader.rows(sql, bind.params)
     if not rows:
         return None, None, {}, 0.0
     counts = {tier: int(n) for tier, n, *_ in rows}
-    micros = sum(int(row[2]) for row in rows)
-    return int(rows[0][3]), rows[0][4], counts, micros / MICROS
+    as_of, version = max((int(row[3]), str(row[4])) for row in rows)
+    return as_of, version, counts, sum(int(row[2]) for row in rows) / MICROS
 
 
 def _user(row: Row) -> dict[str, Any]:
-    user_id, probability, tier, contributions, last_active, last_seen, since, micros, known = row
+    user_id, probability, tier, contributions, as_of, last_active, last_seen, since, micros, known = row
     return {
         "userId": user_id,
         "userName": None,
@@ -149,6 +158,7 @@ def _user(row: Row) -> dict[str, Any]:
         "riskTier": tier,
         "topRiskFactors": top_factors(contributions),
         "recommendedAction": recommended_action(contributions, tier),
+        "scoredAt": iso(as_of),
         "lastActivity": iso(last_active),
         "monthsActive": round(max(0, last_seen - since) / _MONTH_MS, 1) if known else None,
         "currentLtv": int(micros) / MICROS if known else None,

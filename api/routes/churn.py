@@ -35,7 +35,10 @@ class ChurnQuery(PageQuery):
 
 @router.get("/churn-risk", summary="Users at risk, most at risk first")
 async def churn_risk(ctx: Ctx, who: Who, query: Annotated[ChurnQuery, Query()]) -> dict[str, Any]:
-    """Of the newest daily run. Without filters: everybody above tier low. Names and addresses are not kept here."""
+    """Of the newest daily round; who was active since was looked at again (`scoredAt`).
+
+    Without filters: everybody above tier low. Names and addresses are not kept here.
+    """
     tier = query.riskTier.value if query.riskTier else None
     return await at_risk(ctx.reader, who.tenant, who.pack, tier, query.minProbability, query.limit, query.offset)
 

@@ -133,6 +133,12 @@ def prediction(
     }
 
 
+def churn_round(tenant: str, at: float = NOW - 3600) -> dict[str, Any]:
+    """A row of `rounds`: the churn model looked at everybody."""
+    times = {"as_of": at, "since": at - 86_400, "known_by": at + 60}
+    return {"tenant": tenant, "model": "churn_model", **times, "version": 1}
+
+
 def user_state(tenant: str, user: str, micros: int) -> dict[str, Any]:
     return {
         "tenant": tenant,

@@ -20,7 +20,7 @@ from tests.api.world import NOW, World
 from tests.oracle.segments import orders
 
 
-async def test_churn_risk_is_the_newest_run_in_the_seed_shape(
+async def test_churn_risk_is_the_newest_round_in_the_seed_shape(
     site: Site, tenant: str, store: Warehouse, insert: Callable[[str, list[Any]], None]
 ) -> None:
     rows.put(
@@ -33,6 +33,7 @@ async def test_churn_risk_is_the_newest_run_in_the_seed_shape(
         rows.prediction(tenant, "c", 0.4, "medium"),
         rows.prediction(tenant, "d", 0.05, "low"),
     )
+    rows.put(store, "rounds", rows.churn_round(tenant, NOW - 90_000), rows.churn_round(tenant))
     rows.put(store, "user_state", rows.user_state(tenant, "a", 0), rows.user_state(tenant, "d", 0))
     insert(tenant, [ordered("a", 100.5), ordered("d", 1000.0)])
     answer = await get(site, tenant, "/churn-risk")
@@ -56,6 +57,33 @@ async def test_churn_risk_is_the_newest_run_in_the_seed_shape(
     assert [user["userId"] for user in low["atRiskUsers"]] == ["d"]
     page = await get(site, tenant, "/churn-risk", minProbability=0.1, limit=1, offset=1)
     assert [user["userId"] for user in page["atRiskUsers"]] == ["b"]
+
+
+async def test_who_was_active_since_the_round_is_looked_at_again_and_nobody_else_is_forgotten(
+    site: Site, tenant: str, store: Warehouse
+) -> None:
+    """Between rounds only users who come by get a fresh score; the others keep the round's."""
+    rows.put(
+        store,
+        "predictions",
+        *(
+            rows.prediction(tenant, user, p, "critical")
+            for user, p in {"away": 0.95, "back": 0.9, "worse": 0.8}.items()
+        ),
+        rows.prediction(tenant, "back", 0.1, "low", at=NOW - 60),
+        rows.prediction(tenant, "worse", 0.85, "critical", at=NOW - 60),
+        rows.prediction(tenant, "new", 0.4, "medium", at=NOW - 30),
+        rows.prediction(tenant, "back", 0.05, "low", at=NOW - 30),
+    )
+    rows.put(store, "rounds", rows.churn_round(tenant))
+    answer = await get(site, tenant, "/churn-risk")
+    assert [(one["userId"], one["churnProbability"]) for one in answer["atRiskUsers"]] == [
+        ("away", 0.95), ("worse", 0.85), ("new", 0.4),
+    ]  # fmt: skip
+    assert [one["scoredAt"][11:19] for one in answer["atRiskUsers"]] == ["08:30:00", "09:29:00", "09:29:30"]
+    assert (answer["summary"]["totalAtRisk"], answer["summary"]["criticalRisk"]) == (3, 2)
+    assert answer["as_of"] == "2026-11-21T09:29:30.000Z"
+    assert (await get(site, tenant, "/churn-risk", riskTier="low"))["atRiskUsers"][0]["churnProbability"] == 0.05
 
 
 def ordered(user: str, value: float) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def two_tenants(store: Warehouse, pack: Any) -> tuple[str, str]:
     rows.put(store, "alerts", rows.alert(other, FORBIDDEN))
     rows.put(store, "anomalies", rows.anomaly(other, FORBIDDEN))
     rows.put(store, "predictions", rows.prediction(other, FORBIDDEN, 0.9, "critical"))
+    rows.put(store, "rounds", rows.churn_round(other))
     rows.put(store, "user_state", rows.user_state(other, FORBIDDEN, 10**9))
     rows.put(store, "windows", rows.window(other, NOW, FORBIDDEN, 99))
     rows.put(store, "corrections", rows.correction(other, FORBIDDEN))

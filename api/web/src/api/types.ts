@@ -124,6 +124,7 @@ export interface AtRiskUser {
   readonly riskTier: string;
   readonly topRiskFactors: readonly { readonly factor: string; readonly importance: number }[];
   readonly recommendedAction: string | null;
+  readonly scoredAt: string | null;
   readonly lastActivity: string | null;
   readonly currentLtv: number | null;
 }
