@@ -9,12 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from statistics import NormalDist
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.cohorts import CohortRules
-
-_NORMAL: Final = NormalDist()
 
 
 class Cell(NamedTuple):
@@ -54,7 +51,7 @@ def p_value(one: Cell, other: Cell) -> float | None:
     variance = share * (1 - share) * (Fraction(1, one.users) + Fraction(1, other.users))
     if not variance:
         return None
-    return 2 * _NORMAL.cdf(-abs(float((one.rate - other.rate) / 100)) / math.sqrt(variance))
+    return math.erfc(abs(float((one.rate - other.rate) / 100)) / math.sqrt(2 * variance))
 
 
 class _Compared(NamedTuple):
@@ -150,7 +147,7 @@ def _low(cohorts: Sequence[Cohort], months: int, rules: CohortRules) -> Iterator
     large = [(one, cell) for one in cohorts if (cell := one.cells[month]) and cell.users >= rules.min_users]
     for one, cell in large:
         error = math.sqrt(below / 100 * (1 - below / 100) / cell.users)
-        p = min(1.0, _NORMAL.cdf(float((cell.rate - below) / 100) / error) * len(large))
+        p = min(1.0, math.erfc(float((below - cell.rate) / 100) / error / math.sqrt(2)) / 2 * len(large))
         if p < rules.alpha:
             text = (
                 f"Of {one.name}, {_points(cell.rate)} % of {cell.users} users were left in month {month}, "

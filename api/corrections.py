@@ -68,11 +68,14 @@ def _correction(row: Sequence[Any], metrics: Mapping[str, Sequence[str]]) -> dic
         "metrics": list(metrics.get(name, ())),
         "dimension": dimension or None,
         "value": value if dimension else None,
-        "events": _moved(*events),
-        "amount": _moved(*(n / MICROS for n in micros)) if family and family.money else None,
-        "users": _moved(*users) if family and family.users else None,
+        "events": _moved(events),
+        "amount": _moved(micros, MICROS) if family and family.money else None,
+        "users": _moved(users) if family and family.users else None,
     }
 
 
-def _moved(before: float, after: float) -> dict[str, float]:
-    return {"before": before, "after": after, "change": after - before}
+def _moved(numbers: Sequence[int], unit: int = 1) -> dict[str, float]:
+    """The change is between whole numbers, so that that of money has the digits of its sides."""
+    before, after = numbers
+    found: dict[str, float] = {"before": before, "after": after, "change": after - before}
+    return {name: number / unit for name, number in found.items()} if unit > 1 else found

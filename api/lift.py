@@ -74,7 +74,7 @@ class Estimate:
     @property
     def p_value(self) -> float | None:
         """How often as much or more would be seen, either way, if there were no difference; None without an error."""
-        return None if self.value is None or self.z is None else 2 * _NORMAL.cdf(-abs(self.z))
+        return None if self.value is None or self.z is None else math.erfc(abs(self.z) / math.sqrt(2))
 
     def interval(self) -> tuple[float | None, float | None]:
         """The ends of the 95 % confidence interval."""

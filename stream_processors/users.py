@@ -2,7 +2,8 @@
 
 Recency, frequency and monetary value read off it: days since `last_active` or `last_purchase_at`, `purchases`,
 `monetary_micros`. These are sums over events: an order that was reported twice is in them twice, as in windows; answers
-about money count it once, from the events. States of users who were not seen lately are let go and come back from the `user_state` table.
+about money count it once, from the events. States of users who were not seen lately are let go and come back from the
+`user_state` table.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from api.rollups.families import Family
+from api.rollups.families import EVERYTHING, Family
 from api.selections import Question, Rows
 from api.slices import DAY_MS, Binder, Pieces, Slice
 from api.sources import pieces_where
@@ -48,13 +48,16 @@ def day_rows(bind: Binder, family: Family, tenant: str, pack: Pack, days: Days) 
 
 
 def insert_days(bind: Binder, family: Family, tenant: str, pack: Pack, days: Days, revision: int) -> str:
-    """The INSERT of some days of a family; values that are gone get a row without events."""
+    """The INSERT of some days of a family; values that are gone get a row without events, and so do empty days."""
     gone = (
         f"SELECT toString(dimension) AS dimension, day, value, toUInt64(0) AS events, toInt128(0) AS micros, "
         f"{NO_USERS} AS users FROM daily_rollups FINAL WHERE tenant = {bind(tenant)} AND family = {bind(family.id)} "
         f"AND {days_where(bind, days)}"
     )
     counted = day_rows(bind, family, tenant, pack, days)
+    if family is EVERYTHING:
+        every = bind([day for run in days for day in range(*run)], "Array(Int32)")
+        gone += f" UNION ALL SELECT '', toDate32(arrayJoin({every})), '', toUInt64(0), toInt128(0), {NO_USERS}"
     return (
         f"INSERT INTO daily_rollups ({', '.join(COLUMNS)}) SELECT {bind(tenant)}, {bind(family.id)}, dimension, day, "
         f"value, sum(events), sum(micros), groupBitmapMergeState(users), {bind(revision, 'UInt64')} "
@@ -98,6 +101,14 @@ def told(bind: Binder, tenant: str, days: Days) -> str:
         "SELECT toInt32(day) AS at, family, dimension, value, events, micros, bitmapCardinality(users) AS people "
         f"FROM daily_rollups FINAL WHERE tenant = {bind(tenant)} AND {days_where(bind, days)} AND events > 0 "
         "AND dimension IN ('', 'campaign_id')"
+    )
+
+
+def counted_days(bind: Binder, tenant: str, days: Days) -> str:
+    """The SELECT of those of some days that were counted before."""
+    return (
+        f"SELECT DISTINCT toInt32(day) AS at FROM daily_rollups WHERE tenant = {bind(tenant)} "
+        f"AND family = {bind(EVERYTHING.id)} AND dimension = '' AND {days_where(bind, days)}"
     )
 
 

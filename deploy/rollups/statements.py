@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.funnels.days import SHARDS, declared, insert_ways
-from api.rollups.counted import insert_days, insert_numbers, runs, told
+from api.rollups.counted import counted_days, insert_days, insert_numbers, runs, told
 from api.rollups.rosters import COUNTED, Roster, insert_roster
 from api.rollups.standing import definition
 from api.rollups.touched import related, touched
@@ -56,6 +56,10 @@ class RollupStatements:
             bind = Binder()
             found.append((insert_ways(bind, one, tenant, pack, days, [*shards], revision), bind.params))
         return found
+
+    def counted_days(self, tenant: str, days: Sequence[int]) -> Statement:
+        bind = Binder()
+        return counted_days(bind, tenant, runs(days)), bind.params
 
     def told(self, tenant: str, days: Sequence[int]) -> Statement:
         bind = Binder()

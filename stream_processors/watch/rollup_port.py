@@ -49,6 +49,10 @@ class RollupPort(Protocol):
         """Count it for the entries of some days; in parts where there is much."""
         ...
 
+    def counted_days(self, tenant: str, days: Sequence[int]) -> Statement:
+        """Rows `at`: those of these days that were counted before, empty ones too."""
+        ...
+
     def told(self, tenant: str, days: Sequence[int]) -> Statement:
         """Rows `at` (a day), `family`, `dimension`, `value`, `events`, `micros`, `people`: what corrections tell of."""
         ...

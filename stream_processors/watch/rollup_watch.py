@@ -47,6 +47,8 @@ REST: Final = 20.0
 LONGEST_REST: Final = 600.0
 """A day that was counted rests so many times what it took, at most so many seconds; readers count it meanwhile."""
 
+GAPS: Final = 400
+"""Of so many days before the present also those without events are counted, so that what comes late to them is told."""
 FIRST_DAY: Final = -25_567
 """1900-01-01, where times begin."""
 DIRTY: Final = ("dirty", "dirty_orders", "dirty_customers", "dirty_lives", "dirty_next_days")
@@ -155,9 +157,10 @@ class RollupWatch:
         known = self._known(tenant)
         fresh = known is None or known.definition != definition
         if known is None or fresh:
-            days = frozenset(self._sizes(tenant, FIRST_DAY, before))
-            if not days:
-                return days
+            some = frozenset(self._sizes(tenant, FIRST_DAY, before))
+            if not some:
+                return some
+            days = some | frozenset(range(max(min(some), before - GAPS), before))
             known = Coverage(definition, until, before, NONE).with_dirty((days,) * len(DIRTY))
         else:
             since, closed = known.until, frozenset(range(known.before, before))
@@ -179,10 +182,11 @@ class RollupWatch:
             if self._stopping():
                 break
             began = self._clock.monotonic()
+            counted = self._counted(tenant, days) if told else frozenset()
             before = self._told(tenant, days) if told else {}
             self._count_days(tenant, pack, known, days)
-            if told:
-                self._tell(tenant, before, self._told(tenant, days))
+            if counted:
+                self._tell(tenant, counted, before, self._told(tenant, days))
             known = replace(known, dirty=tuple(one - set(days) for one in known.dirty))
             self._say(tenant, known)
             ended = self._clock.monotonic()
@@ -278,9 +282,13 @@ class RollupWatch:
             for row in self._warehouse.query(*self._sql.told(tenant, days))
         }
 
-    def _tell(self, tenant: str, before: Mapping[Place, Counts], after: Mapping[Place, Counts]) -> None:
+    def _counted(self, tenant: str, days: Sequence[int]) -> frozenset[int]:
+        return frozenset(int(row["at"]) for row in self._warehouse.query(*self._sql.counted_days(tenant, days)))
+
+    def _tell(
+        self, tenant: str, counted: frozenset[int], before: Mapping[Place, Counts], after: Mapping[Place, Counts]
+    ) -> None:
         """Write down what moved on days that had been counted before."""
-        counted = {day for day, *_ in before}
         rows = corrections(tenant, self._now(), before, {k: v for k, v in after.items() if k[0] in counted})
         self._warehouse.insert_lines("corrections", b"".join(rows))
 
