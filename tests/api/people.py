@@ -28,18 +28,20 @@ class Truth:
         self.orders = orders(events, end)
         self.signups = signups(events, end)
         clusters = shipped_clusters().by_scores()
+        self._spent: dict[str, list[tuple[int, int]]] = {}
+        for o in self.orders:
+            self._spent.setdefault(o.user_id, []).append((o.ms, o.micros))
+        self._active: dict[str, int] = {}
+        for f in self.facts:  # in order of time
+            if f.event_type in ACTIVITY_TYPES or (f.event_type == "campaign_viewed" and f.view_type in OPENS):
+                self._active[f.user_id] = f.ms
         self.clusters = {u: clusters[s] for u, s in rfm(events, end - 365 * DAY_MS, end).items()}
 
     def spent(self, user: str, start: int = -(1 << 60)) -> Fraction:
-        return Fraction(sum(o.micros for o in self.orders if o.user_id == user and o.ms >= start), 10**6)
+        return Fraction(sum(micros for ms, micros in self._spent.get(user, ()) if ms >= start), 10**6)
 
     def active(self, user: str) -> int | None:
-        lively = [
-            f.ms for f in self.facts
-            if f.user_id == user
-            and (f.event_type in ACTIVITY_TYPES or (f.event_type == "campaign_viewed" and f.view_type in OPENS))
-        ]  # fmt: skip
-        return max(lively, default=None)
+        return self._active.get(user)
 
     def numbers(self, members: set[str]) -> dict[str, Any]:
         recent = [f for f in self.facts if f.ms >= self.start]
@@ -63,7 +65,7 @@ class Truth:
         return {user for user in self.users if all(self._fits(user, *one) for one in criteria.items())}
 
     def _fits(self, user: str, name: str, asked: Any) -> bool:
-        bought = [o.ms for o in self.orders if o.user_id == user]
+        bought = [ms for ms, _ in self._spent.get(user, ())]
         if isinstance(asked, list):
             lists = {
                 "segment": self.segments.get(user, ""), "rfmCluster": self.clusters.get(user, ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.api.ask import get, refused
 from tests.api.conftest import Site
 from tests.api.world import DAY, NOW, World, lines
 from tests.oracle.attribution import Question, Walked, credit, removal, walk
+from tests.oracle.experiments import certainty
 from tests.oracle.metrics import Oracle, Scope, quantile
 
 Insert = Callable[[str, list[Any]], None]
@@ -59,38 +61,50 @@ def busy(store: Warehouse, pack: Pack) -> list[Any]:
     return events
 
 
-def check(answer: dict[str, Any], walked: Walked, models: tuple[str, ...] = MODELS) -> None:
+NEAR = {"time_decay": 1e-6, "markov": 1e-9}
+"""How near the credit of a model is to that of the oracle, where it is not the same: billionths of an order, floats."""
+
+
+def check(answer: dict[str, Any], walked: Walked, models: tuple[str, ...] = MODELS, limit: int = 1000) -> None:
     """Everything of an answer that follows from the journeys. Time decay is by billionths, Markov by floats."""
     won, lost, alone = walked.won(), walked.lost(), walked.alone()
-    assert won and lost, "a test over nothing proves nothing"
+    assert won, "a test over nothing proves nothing"
     for name, some in {"attributed": won, "unattributed": alone}.items():
         assert answer[name]["conversions"] == len(some)
         assert answer[name]["revenue"] == sum(one.order.micros for one in some if one.order) / 10**6
         assert answer[name]["new_customers"] == sum(one.new for one in some)
-    assert answer["conversions"] == len(won) + len(alone) and answer["null_journeys"] == len(lost)
+    orders = [one for one in walked.journeys if one.order]
+    assert answer["conversions"] == len(orders) and answer["null_journeys"] == len(lost)
+    assert answer["revenue"] == sum(one.order.micros for one in orders if one.order) / 10**6
+    assert answer["new_customers"] == sum(one.new for one in orders)
     assert answer["shortened_journeys"] == sum(one.cut for one in walked.journeys)
     groups = {one["group"]: one for one in answer["groups"]}
+    touched = Counter(step for one in won for step in set(one.path))
+    shown = {name: one["conversions_touched"] for name, one in groups.items()}
+    assert shown == {name: touched[name] for name in groups}
+    names = {*groups, *(step for one in walked.journeys for step in one.path)}
+    assert list(groups) == sorted(names, key=lambda name: (-touched[name], name))
     for model in models:
         for step, (conversions, micros, newcomers) in credit(walked, model).items():
-            found = groups[step]["models"][model]
-            near = {"time_decay": 1e-6, "markov": 1e-9}.get(model, 0)
+            found, near = groups[step]["models"][model], NEAR.get(model, 0)
             expected = [float(conversions), float(micros / 10**6), float(newcomers)]
             got = [found["conversions"], found["revenue"], found["new_customers"]]
             assert got == (pytest.approx(expected, rel=near, abs=near) if near else expected), (model, step)
     for step, effect in removal(walked).items():
         assert groups[step]["removal_effect"] == pytest.approx(effect, abs=1e-12)
-    _check_paths(answer, walked)
+    _check_paths(answer, walked, limit)
     _check_distributions(answer, walked)
 
 
-def _check_paths(answer: dict[str, Any], walked: Walked) -> None:
+def _check_paths(answer: dict[str, Any], walked: Walked, limit: int) -> None:
     won, lost = (Counter(one.path for one in some) for some in (walked.won(), walked.lost()))
-    ordered = sorted({*won, *lost}, key=lambda path: (-won[path], -lost[path], path))[:1000]
+    ordered = sorted({*won, *lost}, key=lambda path: (-won[path], -lost[path], path))[:limit]
     assert [(tuple(one["path"]), one["count"], one["nulls"]) for one in answer["top_paths"]] == [
         (path, won[path], lost[path]) for path in ordered
     ]
     for one in answer["top_paths"]:
         paid = [j.order.micros for j in walked.won() if j.order and j.path == tuple(one["path"])]
+        assert one["revenue"] == sum(paid) / 10**6
         assert one["conversion_rate"] == 100 * one["count"] / (one["count"] + one["nulls"])
         assert one["mean_order_value"] == (float(Fraction(sum(paid), 10**6 * len(paid))) if paid else None)
 
@@ -128,58 +142,94 @@ async def test_attribution_equals_the_independent_walk(site: Site, busy: list[An
         lookback_days=asked.lookback, half_life_days=asked.half_life, limit=1000, **params,
     )  # fmt: skip
     walked = walk(busy, asked)
+    assert walked.lost(), "a test over nothing proves nothing"
     check(answer, walked)
     assert sum(group["models"]["linear"]["conversions"] for group in answer["groups"]) == pytest.approx(
         len(walked.won()), rel=1e-12
     )
 
 
+@pytest.mark.parametrize(("limit", "kept"), [({}, 20), ({"limit": 3}, 3)])
+async def test_a_limit_keeps_the_paths_that_most_orders_took(
+    site: Site, busy: list[Any], limit: dict[str, int], kept: int
+) -> None:
+    """Then those that most journeys to nothing took; everything else of the answer is of all paths."""
+    asked = QUESTIONS[0]
+    answer = await get(site, "busy", "/attribution", start=iso(asked.start), end=iso(asked.end), **limit)
+    assert len(answer["top_paths"]) == kept and all(one["count"] for one in answer["top_paths"][:3])
+    check(answer, walk(busy, asked), limit=kept)
+
+
+@pytest.mark.parametrize("segment", [None, "HIGH_SPENDER"])
 @pytest.mark.parametrize("by", By)
-async def test_money_beside_the_credit(site: Site, busy: list[Any], by: By) -> None:
-    """Spend, ROI, cost of a new customer and lifetime value by group; nothing is divided by nothing."""
-    asked = QUESTIONS[2 if by is By.CAMPAIGN else 1]
-    answer = await get(site, "busy", "/attribution", start=iso(asked.start), end=iso(asked.end), by=by.value)
+async def test_money_beside_the_credit(site: Site, busy: list[Any], by: By, segment: str | None) -> None:
+    """Spend, ROI, cost of a new customer and lifetime value by group; nothing is divided by nothing.
+
+    What was spent for the orders of a segment is not known; who signed up through a group is, by segment too.
+    """
+    asked = replace(QUESTIONS[2 if by is By.CAMPAIGN else 1], segment=segment, lookback=30, half_life=7)
+    where = {"start": iso(asked.start), "end": iso(asked.end), "by": by.value}
+    answer = await get(site, "busy", "/attribution", **where, **({"segment": segment} if segment else {}))
     oracle, scope = Oracle(busy, known=int(site.clock.now() * 1000)), Scope(asked.start, asked.end)
-    assert answer["spend"] == oracle.spend(scope) / 10**6
     recorded = [one for one in oracle.facts if one.event_type == "campaign_spend_recorded" and scope.holds(one)]
-    assert answer["spend_without_group"] == sum(o.micros for o in recorded if not getattr(o, by.value)) / 10**6
-    known = 0
+    homeless = sum(o.micros for o in recorded if not getattr(o, by.value)) / 10**6
+    totals = (None, None) if segment else (oracle.spend(scope) / 10**6, homeless)
+    assert (answer["spend"], answer["spend_without_group"]) == totals
+    walked = walk(busy, asked)
+    credits = {model: credit(walked, model) for model in MODELS}
+    spenders = set() if segment else {getattr(one, by.value) for one in recorded} - {""}
+    assert {group["group"] for group in answer["groups"]} == spenders | {s for j in walked.journeys for s in j.path}
     for group in answer["groups"]:
         one = scope._replace(**{by.value: group["group"]})
-        spent = any(getattr(o, by.value) == group["group"] for o in recorded)
-        assert group["spend"] == (oracle.spend(one) / 10**6 if spent or by is By.CAMPAIGN else None)
-        lifetime = oracle.answer("ltv", one)
+        known = group["group"] in spenders or (by is By.CAMPAIGN and not segment)
+        spend = Fraction(oracle.spend(one), 10**6) if known else None
+        assert group["spend"] == (None if spend is None else float(spend))
+        lifetime = oracle.answer("ltv", one._replace(segment=segment))
         assert (group["signed_up_users"], group["ltv"]) == (
             lifetime.denominator, None if lifetime.value is None else float(lifetime.value)
         )  # fmt: skip
-        for credited in group["models"].values():
-            if not group["spend"]:
-                assert credited["roi"] is None
-                continue
-            known += 1
-            assert credited["roi"] == pytest.approx((credited["revenue"] - group["spend"]) / group["spend"])
-            wanted = group["spend"] / credited["new_customers"] if credited["new_customers"] else None
-            assert credited["cac"] == (None if wanted is None else pytest.approx(wanted))
-        revenues = [credited["revenue"] for credited in group["models"].values()]
-        mean = sum(revenues) / len(revenues)
-        wanted = (max(revenues) - min(revenues)) / mean * 100 if mean else None
-        assert group["spread_percent"] == (None if wanted is None else pytest.approx(wanted))
-    assert known
+        _check_money(group, {model: found.get(group["group"], NONE) for model, found in credits.items()}, spend)
+    assert any(group["ltv"] for group in answer["groups"]), "a test over nothing proves nothing"
+    assert bool(segment) or any(group["models"]["last"]["cac"] for group in answer["groups"])
 
 
-async def test_incremental_conversions_stand_beside_last_touch(site: Site, busy: list[Any]) -> None:
+NONE = (Fraction(0), Fraction(0), Fraction(0))
+
+
+def _check_money(
+    group: dict[str, Any], credits: dict[str, tuple[Fraction, Fraction, Fraction]], spend: Fraction | None
+) -> None:
+    """Of one group, by the credit that the oracle gives it."""
+    for model, (_, micros, newcomers) in credits.items():
+        shown, near = group["models"][model], 2 * NEAR.get(model, 1e-12)
+        roi = (micros / 10**6 - spend) / spend if spend else None
+        assert shown["roi"] == (None if roi is None else pytest.approx(float(roi), rel=near, abs=near)), model
+        cac = spend / newcomers if spend is not None and newcomers else None
+        assert shown["cac"] == (None if cac is None else pytest.approx(float(cac), rel=near, abs=near)), model
+    revenues = [float(micros) for _, micros, _ in credits.values()]
+    mean = sum(revenues) / len(revenues)
+    wanted = (max(revenues) - min(revenues)) / mean * 100 if mean else None
+    assert group["spread_percent"] == (None if wanted is None else pytest.approx(wanted, rel=1e-6, abs=1e-6))
+
+
+@pytest.mark.parametrize("segment", [None, "HIGH_SPENDER"])
+async def test_incremental_conversions_stand_beside_last_touch(
+    site: Site, busy: list[Any], segment: str | None
+) -> None:
     """By campaign what the experiment says, the metric's own numerator; by channel there is no experiment."""
-    asked = QUESTIONS[0]
-    where = {"start": iso(asked.start), "end": iso(asked.end)}
+    asked = replace(QUESTIONS[0], by="campaign_id", segment=segment)
+    where = {"start": iso(asked.start), "end": iso(asked.end), **({"segment": segment} if segment else {})}
     answer = await get(site, "busy", "/attribution", by="campaign_id", **where)
-    oracle = Oracle(busy, known=END)
+    oracle, last = Oracle(busy, known=END), credit(walk(busy, asked), "last")
     assert len(answer["groups"]) == 3
     for group in answer["groups"]:
-        caused = oracle.answer("incrementality", Scope(asked.start, asked.end, campaign_id=group["group"])).numerator
-        found = group["incremental"]
-        assert found["conversions"] == float(caused) and found["treated_users"] > 0 < found["control_users"]
-        assert found["attributed"] == group["models"]["last"]["conversions"]
-        assert found["gap"] == found["attributed"] - found["conversions"]
+        scope = Scope(asked.start, asked.end, campaign_id=group["group"], segment=segment)
+        caused, sure = oracle.answer("incrementality", scope).numerator, certainty(oracle, "incrementality", scope)
+        found, attributed = group["incremental"], last[group["group"]][0]
+        assert (found["conversions"], found["attributed"]) == (float(caused), float(attributed))
+        assert found["gap"] == pytest.approx(float(attributed - caused), rel=1e-12)
+        assert (found["treated_users"], found["control_users"]) == (sure.treated_users, sure.control_users)
+        assert found["p_value"] == pytest.approx(sure.p_value, rel=1e-9) and sure.control_users
     by_channel = await get(site, "busy", "/attribution", **where)
     assert {group["incremental"] for group in by_channel["groups"]} == {None}
 

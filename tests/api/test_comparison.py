@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from api.comparison import Against, compared, earlier, year_before
 from api.outliers import outliers
 from api.slices import Slice
-from schemas.metrics import Kind, shipped_dictionary
+from schemas.metrics import Kind, Metric, shipped_dictionary
+from schemas.taxonomy import Pack
 from sinks.warehouse import Warehouse
 from tests.api import rows
 from tests.api.ask import get, refused
 from tests.api.conftest import Site
-from tests.api.exact import check
-from tests.api.world import DAY, NOW, World
+from tests.api.exact import check, check_comparison, sides, value_of
+from tests.api.world import DAY, NOW, World, late_lines
+from tests.oracle.facts import facts
 from tests.oracle.metrics import Oracle, Scope
 
 Insert = Callable[[str, list[Any]], None]
@@ -39,34 +41,110 @@ def when(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
-async def test_every_metric_beside_the_period_before_is_what_the_oracle_says_of_both(
-    site: Site, tenant: str, insert: Insert
+COMPARED = [
+    metric
+    for metric in shipped_dictionary().metrics
+    if metric.kind not in (Kind.EVALUATION, Kind.OPERATION, Kind.ATTRIBUTION)
+]
+
+
+class Years(NamedTuple):
+    """A tenant with events of a quarter and of the one a year before, each stored late by a time of its own."""
+
+    tenant: str
+    events: list[Any]
+    stored: dict[str, int]
+
+    def oracle(self, known: int) -> Oracle:
+        return Oracle(self.events, known=known, stored=self.stored)
+
+
+@pytest.fixture(scope="module")
+def years(store: Warehouse, pack: Pack) -> Years:
+    world = World(65, days=220, users=60, orders=500)
+    events = world.events(2_000) + world.costs(150)
+    for one in world.rng.sample(events, len(events) // 2):
+        one["timestamp"] = when(ms(one["timestamp"].removesuffix("Z")) / 1000 - 365 * DAY)
+    events += [one for n in range(200) for one in _newcomer(world, f"new-{n}")]
+    seconds = (0.5, 9.0, 59.9, 301.0, 3_599.0, 15_000.0)
+    stored = {one.event_id: one.ms + int(1000 * world.rng.choice(seconds)) for one in facts(events)}
+    store.insert_lines("events", late_lines(events + events[:200], pack, "years-apart", stored))
+    return Years("years-apart", events, stored)
+
+
+def _newcomer(world: World, user: str) -> Iterator[Any]:
+    """Somebody who signed up long enough ago that three months of theirs are over, and who bought in some of them."""
+    joined = NOW - world.rng.randrange(92 * DAY, 500 * DAY)
+    came = {"acquisition_channel": world.rng.choice(("paid_search", "referral")), "campaign_id": world.campaigns[0]}
+    yield {**world.event(), "event_type": "user_signed_up", "user_id": user, "timestamp": joined, "properties": came}
+    for month in range(3):
+        if world.rng.random() < 0.6:
+            order = {"order_id": world.uuid(), "order_value": world.rng.randrange(10_000) / 100}
+            at = joined + month * 30 * DAY + world.rng.randrange(30 * DAY)
+            bought = {"event_type": "user_purchased", "user_id": user, "timestamp": at, "properties": order}
+            yield {**world.event(), **bought}
+
+
+class Compared(NamedTuple):
+    """Ranges in seconds: what is asked about, and what it is held against."""
+
+    against: str
+    start: float
+    end: float
+    before: float
+    until: float
+
+    @property
+    def back_ms(self) -> int:
+        return int((self.end - self.until) * 1000)
+
+    def scopes(self, **filters: Any) -> tuple[Scope, Scope]:
+        ranges = (self.start, self.end), (self.before, self.until)
+        now, then = (Scope(int(start * 1000), int(end * 1000), **filters) for start, end in ranges)
+        return now, then
+
+
+COMPARISONS = [
+    Compared("previous_period", NOW - 112 * DAY, NOW - 2 * DAY, NOW - 222 * DAY, NOW - 112 * DAY),
+    # No 29 February lies between them.
+    Compared("previous_year", NOW - 112 * DAY, NOW - 2 * DAY, NOW - 477 * DAY, NOW - 367 * DAY),
+]
+
+
+@pytest.mark.parametrize("asked", COMPARISONS, ids=lambda one: one.against)
+@pytest.mark.parametrize("metric", COMPARED, ids=lambda one: one.id)
+async def test_every_metric_beside_an_earlier_range_is_what_the_oracle_says_of_both(
+    site: Site, years: Years, metric: Metric, asked: Compared
 ) -> None:
-    events = World(61, days=30).events(400)
-    insert(tenant, events + events[:100])
-    start, end = NOW - 10 * DAY, NOW - 2 * DAY
-    before = start - (end - start)
-    for metric in shipped_dictionary().metrics:
-        if (
-            metric.kind in (Kind.EXPERIMENT, Kind.EVALUATION, Kind.OPERATION, Kind.ATTRIBUTION)
-            or metric.id == "data_freshness"
-        ):
-            continue
+    """In total and by each dimension; cohorts of the earlier range are followed for as long as those of the later."""
+    for split in metric.dimensions:
         answer = await get(
-            site, tenant, f"/metrics/{metric.id}", start=when(start), end=when(end), compare="previous_period"
-        )
-        now_ms = int(site.clock.now() * 1000)
-        check(answer, Oracle(events, known=now_ms), metric, Scope(int(start * 1000), int(end * 1000)))
-        then = answer["comparison"]
-        assert (then["start"], then["end"]) == tuple(when(at).replace("Z", ".000Z") for at in (before, start))
-        known = now_ms - int((end - start) * 1000)
-        shown = {**answer, **{name: then.get(name, answer.get(name)) for name in ("value", "numerator", "denominator")}}
-        if metric.kind is Kind.QUOTIENT:
-            check(shown, Oracle(events, known=known), metric, Scope(int(before * 1000), int(start * 1000)))
-        if None not in (answer["value"], then["value"]):
-            assert then["change"] == answer["value"] - then["value"]
-            if then["value"]:
-                assert then["change_percent"] == 100 * then["change"] / abs(then["value"])
+            site, years.tenant, f"/metrics/{metric.id}", start=when(asked.start), end=when(asked.end),
+            compare=asked.against, group_by=split.value, limit=1000,
+        )  # fmt: skip
+        known = int(site.clock.now() * 1000)
+        now, then = years.oracle(known), years.oracle(known - asked.back_ms)
+        _check_beside(answer, metric, now, then, asked.scopes())
+        assert [ms(answer["comparison"][name].removesuffix("Z")) for name in ("start", "end")] == [
+            int(asked.before * 1000), int(asked.until * 1000)
+        ]  # fmt: skip
+        assert answer["numerator"] and answer["comparison"]["numerator"], "a test over nothing proves nothing"
+        assert answer["comparison"]["change"] is not None
+        shown = {group["group"]: group for group in answer["groups"]}
+        for name in {getattr(one, split.value) for one in now.facts}:
+            scopes = asked.scopes(**{split.value: name})
+            if name in shown:
+                _check_beside(shown.pop(name), metric, now, then, scopes)
+            else:
+                assert not any((*sides(now, metric, scopes[0]), *sides(then, metric, scopes[1]))), name
+        assert not shown
+
+
+def _check_beside(
+    answer: dict[str, Any], metric: Metric, now: Oracle, then: Oracle, scopes: tuple[Scope, Scope]
+) -> None:
+    check(answer, now, metric, scopes[0])
+    check_comparison(answer["comparison"], value_of(now, metric, scopes[0]), then, metric, scopes[1])
 
 
 async def test_groups_are_compared_also_those_that_are_gone(site: Site, tenant: str, insert: Insert) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def insert(store: Warehouse, pack: Pack) -> Put:
 async def test_everybody_is_scored_as_independently(
     reader: ClickHouseReader, clock: ManualClock, shop: list[Event], pack: Pack, moment: str
 ) -> None:
-    """Score, points, segment and trend of every customer; who was none then is not found."""
+    """Score, segment, parts with what they were made from, and trend of every customer; who was none is not found."""
     at = MOMENTS[moment]
     readers = HealthReader(reader, LedgerReader(reader, clock), shipped_health())
     now = health(shop, at)
@@ -60,14 +61,22 @@ async def test_everybody_is_scored_as_independently(
             continue
         assert told is not None
         mine = now[user]
-        assert {part["part"]: round(part["points"] * 100) for part in told["parts"]} == mine.points, user
-        assert told["score"] * 100 == pytest.approx(mine.score) and told["category"] == mine.category
+        assert told["parts"] == mine.parts(), user
+        assert (told["score"], told["category"]) == (mine.score / 100, mine.category)
         assert told["segment"] == (mine.segment or None)
-        assert sum(part["contribution"] for part in told["parts"]) == pytest.approx(told["score"], abs=0.01)
-        for point in told["trend"]:
-            then = before[point["days_ago"]].get(user)
-            assert point["score"] == (None if then is None else then.score / 100)
-            assert point["change"] == (None if then is None else (mine.score - then.score) / 100)
+        assert told["trend"] == [trend_of(mine, before[days].get(user), days, at) for days in before]
+    every = [input_ for mine in now.values() for input_ in mine.inputs["loyalty"].items()]
+    assert {pair[1] for pair in every} == {True, False} or moment == "long ago", "a test over nothing proves nothing"
+
+
+def trend_of(now: Scored, then: Scored | None, days: int, at: int) -> dict[str, Any]:
+    return {
+        "days_ago": days,
+        "at": iso(at - days * DAY_MS),
+        "score": None if then is None else then.score / 100,
+        "category": None if then is None else then.category,
+        "change": None if then is None else (now.score - then.score) / 100,
+    }
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -76,31 +85,51 @@ async def test_all_customers_equal_the_independent_count(site: Site, shop: list[
     told = await get(site, "health-shop", "/health/customers", at=iso(at), limit=2)
     now, before = health(shop, at), health(shop, at - 7 * DAY_MS)
 
-    def sums(some: list[Scored]) -> tuple[int, object, dict[str, int]]:
-        mean = pytest.approx(sum(one.score for one in some) / 100 / len(some)) if some else None
-        counts = Counter(one.category for one in some)
-        return len(some), mean, {name: counts[name] for name, _ in CATEGORIES}
-
-    def shown(one: dict[str, Any]) -> tuple[int, object, dict[str, int]]:
-        return one["customers"], one["mean_score"], {c["category"]: c["customers"] for c in one["categories"]}
-
-    assert shown(told) == sums(list(now.values()))
-    assert shown(told["before"]) == sums(list(before.values()))
-    assert {one["segment"] for one in told["segments"]} == {one.segment or None for one in now.values()}
-    for segment in told["segments"]:
-        assert shown(segment) == sums([one for one in now.values() if one.segment == (segment["segment"] or "")])
+    assert part(told) == sums(list(now.values()))
+    assert told["before"] == {"at": iso(at - 7 * DAY_MS), **sums(list(before.values()))}
+    names = {one.segment for one in now.values()}
+    segments = [{"segment": name or None, **sums([s for s in now.values() if s.segment == name])} for name in names]
+    assert told["segments"] == sorted(segments, key=lambda one: (-one["customers"], one["segment"] or ""))
     fell = sorted(
         (now[user].score - before[user].score, user) for user in now.keys() & before.keys()
         if before[user].score - now[user].score >= 1000
     )  # fmt: skip
     assert told["dropped"]["customers"] == len(fell)
-    assert [(one["change"] * 100, one["user_id"]) for one in told["dropped"]["listed"]] == fell[:2]
-    for fallen in told["dropped"]["listed"]:
-        mine = now[fallen["user_id"]]
-        assert (fallen["score"], fallen["segment"]) == (mine.score / 100, mine.segment or None)
-        assert fallen["category_before"] == before[fallen["user_id"]].category
+    assert told["dropped"]["listed"] == [
+        {
+            "user_id": user,
+            "segment": now[user].segment or None,
+            "score": now[user].score / 100,
+            "category": now[user].category,
+            "score_before": before[user].score / 100,
+            "category_before": before[user].category,
+            "change": change / 100,
+        }
+        for change, user in fell[:2]
+    ]
     if moment == "now":
         assert len(fell) > 2, "a test over nothing proves nothing"
+
+
+def sums(some: list[Scored]) -> dict[str, Any]:
+    """Customers, their mean score and their categories, as they are told."""
+    counts = Counter(one.category for one in some)
+    return {
+        "customers": len(some),
+        "mean_score": float(Fraction(sum(one.score for one in some), 100 * len(some))) if some else None,
+        "categories": [
+            {
+                "category": name,
+                "customers": counts[name],
+                "share_percent": float(Fraction(100 * counts[name], len(some))) if some else None,
+            }
+            for name, _ in CATEGORIES
+        ],
+    }
+
+
+def part(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in ("customers", "mean_score", "categories")}
 
 
 async def score_of(site: Site, tenant: str, user: str = "u", at: float = NOW) -> dict[str, float]:

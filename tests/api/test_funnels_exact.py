@@ -16,6 +16,7 @@ from schemas.funnels import refs_of, shipped_funnels
 from schemas.metrics import Dimension
 from schemas.taxonomy import Pack
 from tests.api.world import DAY, NOW, Event, World, lines
+from tests.oracle.facts import Fact
 from tests.oracle.funnels import Fits, Happening, People, Way, _walk, active, either, furthest, of
 from tests.oracle.metrics import quantile
 
@@ -96,9 +97,12 @@ def check(answer: dict[str, Any], ways: Sequence[Way], steps: int) -> None:
     for at, one in enumerate(answer["funnel"]):
         before = reached[max(at - 1, 0)]
         assert one["conversionRate"] == (float(Fraction(100 * reached[at], before)) if before else None)
+        assert one["dropoffRate"] == (float(Fraction(100 * (before - reached[at]), before)) if before else None)
         assert one["rateFromFirst"] == (float(Fraction(100 * reached[at], reached[0])) if reached[0] else None)
         gaps = [w.times[at + 1] - w.times[at] for w in ways if len(w.times) > at + 1]
         check_times(one, "ToNextStep", gaps)
+    overall = float(Fraction(100 * reached[-1], reached[0])) if reached[0] else None
+    assert answer["overallConversionRate"] == overall
     whole = [way.times[-1] - way.times[0] for way in ways if len(way.times) == steps]
     check_times(answer, "ToComplete", whole)
 
@@ -141,17 +145,21 @@ async def test_a_segment_is_the_funnel_filtered_by_it(
     for value, answer in split.items():
         filtered = await counted(reader, asked(pack, line, "middle", window, filters={dimension: value}))
         assert filtered[""] == answer
-        ways = people.ways(
-            steps,
-            *SPANS["middle"],
-            window,
-            END,
-            entry=lambda one, v=value: getattr(one, dimension.value) == v,
-            later=lambda one, v=value: (
-                dimension is not Dimension.CAMPAIGN or one.event_type not in CAMPAIGN_TYPES or one.campaign_id == v
-            ),
-        )
+        is_entry, is_step = narrowed(dimension, value)
+        ways = people.ways(steps, *SPANS["middle"], window, END, entry=is_entry, later=is_step)
         check(answer, list(ways.values()), len(steps))
+
+
+def narrowed(dimension: Dimension, value: str) -> tuple[Callable[[Fact], bool], Callable[[Fact], bool]]:
+    """What an entry must be that has a value, and what any step; later ones must name the campaign if they can."""
+
+    def is_entry(one: Fact) -> bool:
+        return bool(getattr(one, dimension.value) == value)
+
+    def is_step(one: Fact) -> bool:
+        return dimension is not Dimension.CAMPAIGN or one.event_type not in CAMPAIGN_TYPES or one.campaign_id == value
+
+    return is_entry, is_step
 
 
 CAMPAIGN_TYPES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections import Counter
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -54,25 +56,103 @@ def rows_of(oracle: Oracle, metric: str, scope: Scope) -> list[Fact]:
     return [*oracle._in(scope, *kinds), *oracle.opens(scope)]
 
 
-def check(told: dict[str, Any], facts: list[Fact], metric: str, zone: str) -> None:
-    """Every cell: events, people, the average of an hour, the share of the busiest and the level."""
+@functools.cache
+def hours_of(span: tuple[int, int], zone: str) -> dict[tuple[str, int], Fraction]:
+    """How many hours of a range of whole minutes fell into each cell, minute by minute."""
+    walked = Counter(local(ms, zone) for ms in range(*span, 60_000))
+    return {(day, hour): Fraction(walked[day, hour], 60) for day in DAYS for hour in range(24)}
+
+
+def check(told: dict[str, Any], facts: list[Fact], metric: str, zone: str, span: tuple[int, int] = SPAN) -> None:
+    """Every cell: events, people, the average of an hour, the share of the busiest and the level; and the words."""
     events = Counter(local(one.ms, zone) for one in facts)
     people = Counter(place for place, _ in {(local(one.ms, zone), one.user_id) for one in facts})
     assert told["count"] == len(facts) and told["users"] == len({one.user_id for one in facts})
-    assert [(cell["day"], cell["hour"]) for cell in told["cells"]] == [
-        (day, hour) for day in DAYS for hour in range(24)
+    value, hours = people if metric == "active_users" else events, hours_of(span, zone)
+    rates = {place: value[place] / hours[place] for place in hours if hours[place]}
+    judged = {place: rate for place, rate in rates.items() if hours[place] >= 1}
+    most = max(judged.values())
+    cells: list[dict[str, Any]] = []
+    for day, hour in hours:
+        place, share = (day, hour), judged[day, hour] / most if (day, hour) in judged else None
+        cells.append({
+            "day": day, "hour": hour, "count": events[place], "users": people[place], "hours": float(hours[place]),
+            "per_hour": float(rates[place]) if place in rates else None,
+            "share_of_peak": None if share is None else float(share),
+            "level": None if share is None else level_of(share),
+        })  # fmt: skip
+    assert told["cells"] == cells
+    for listed, level, sign in (("peaks", "peak", -1), ("quiet", "low", 1)):
+        found = [cell for cell in cells if cell["level"] == level]
+        found.sort(key=lambda cell: sign * judged[cell["day"], cell["hour"]])
+        assert told[listed] == found[:10] and told[f"{listed.removesuffix('s')}_cells"] == len(found), listed
+    if "insights" in told:
+        check_words(told["insights"], judged, value, hours, zone)
+
+
+def level_of(share: Fraction) -> str:
+    reached = [name for name, least in (("low", 0), ("medium", 20), ("high", 40), ("peak", 60)) if share * 100 >= least]
+    return reached[-1]
+
+
+Place = tuple[str, int]
+PLACE = r"(\w+day \d\d:00)"
+NUMBER = r"(less than 0\.01|[\d,.]*\d)"
+
+
+def check_words(
+    told: list[str],
+    judged: dict[Place, Fraction],
+    value: Counter[Place],
+    hours: dict[Place, Fraction],
+    zone: str,
+) -> None:
+    """Each sentence's places and numbers; which sentences there are."""
+    top = busiest(judged)
+    levels = {place: level_of(rate / judged[top]) for place, rate in judged.items()}
+    peaks, quiet = ([place for place in judged if levels[place] == level] for level in ("peak", "low"))
+    mean = sum(value[place] for place in judged) / sum(hours[place] for place in judged)
+    wanted: list[tuple[str, list[Any]]] = [
+        (rf"Busiest: {PLACE} \({re.escape(zone)}\) with {NUMBER} an hour\.", [named(top), judged[top]]),
+        (rf"That is {NUMBER} times the mean of {NUMBER} an hour\.", [judged[top] / mean, mean]),
+        (rf"{NUMBER} of {NUMBER} hours of the week are at the level peak\.", [len(peaks), len(judged)]),
     ]
-    value = people if metric == "active_users" else events
-    rates = {(c["day"], c["hour"]): Fraction(value[c["day"], c["hour"]]) / Fraction(c["hours"]) for c in told["cells"]}
+    for name, days in (("Weekdays", DAYS[:5]), ("Weekends", DAYS[5:])):
+        own = {place: rate for place, rate in judged.items() if place[0] in days}
+        if any(own.values()):
+            each = sum(value[place] for place in own) / sum(hours[place] for place in own)
+            best = busiest(own)
+            sentence = rf"{name} bring {NUMBER} an hour; their busiest is {PLACE} with {NUMBER}\."
+            wanted.append((sentence, [each, named(best), own[best]]))
+    if quiet:
+        share = Fraction(100 * sum(value[place] for place in quiet), sum(value.values()))
+        sentence = rf"{NUMBER} hours are at the level low; together they bring {NUMBER} % of it all\."
+        wanted.append((sentence, [len(quiet), share]))
+    assert len(told) == len(wanted), told
+    for text, (pattern, parts) in zip(told, wanted, strict=True):
+        found = re.fullmatch(pattern, text)
+        assert found, (text, pattern)
+        assert all(said(*pair) for pair in zip(found.groups(), parts, strict=True)), (text, parts)
+
+
+def busiest(rates: dict[Place, Fraction]) -> Place:
+    """Of those that are equally busy the first of the week."""
     most = max(rates.values())
-    for cell in told["cells"]:
-        place = cell["day"], cell["hour"]
-        assert (cell["count"], cell["users"]) == (events[place], people[place]), place
-        assert cell["per_hour"] == pytest.approx(float(rates[place]))
-        share = rates[place] / most
-        assert cell["share_of_peak"] == pytest.approx(float(share))
-        level = "peak" if share >= Fraction(6, 10) else "high" if share >= Fraction(4, 10) else "medium"
-        assert cell["level"] == (level if share >= Fraction(2, 10) else "low")
+    return next(place for place in rates if rates[place] == most)
+
+
+def named(place: Place) -> str:
+    return f"{place[0].capitalize()} {place[1]:02d}:00"
+
+
+def said(text: str, value: Fraction | int | str) -> bool:
+    """Whether a sentence's word is this place or number: whole from 100 on, else with two digits."""
+    if isinstance(value, str):
+        return text == value
+    if text.startswith("less"):
+        return 0 < value < Fraction(1, 100)
+    shown = Fraction(text.replace(",", ""))
+    return abs(shown - value) <= (Fraction(1, 2) if value >= 100 else Fraction(5001, 1_000_000))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -104,6 +184,19 @@ async def test_filters_and_comparison_equal_the_independent_count(site: Site, sh
     assert set(told["comparison"]["own_peaks"]) == peaks[1] - peaks[0]
     told = await get(site, "heat-shop", "/heatmap", **params, campaign_id=campaign)
     check(told, rows_of(oracle, metric, Scope(*SPAN, campaign_id=campaign)), metric, "Europe/Berlin")
+
+
+@pytest.mark.parametrize("metric", ["activity", "active_users"])
+@pytest.mark.parametrize("hours", [7, 49, 24 * 7, 24 * 9 + 5])
+async def test_short_ranges_equal_the_independent_count(site: Site, shop: list[Event], metric: str, hours: int) -> None:
+    """Hours that the range cuts to less than one are not judged, and those that it lacks have no average."""
+    span = END - 4 * DAY * 1000 - hours * 3_600_000, END - 4 * DAY * 1000
+    params = {"start": iso(span[0]), "end": iso(span[1]), "metric": metric, "timezone": "Europe/Berlin"}
+    told = await get(site, "heat-shop", "/heatmap", **params)
+    facts = rows_of(Oracle(shop), metric, Scope(*span))
+    assert facts, "a test over nothing proves nothing"
+    check(told, facts, metric, "Europe/Berlin", span)
+    assert any(cell["level"] is None for cell in told["cells"]) == (hours < 24 * 7)
 
 
 @pytest.mark.parametrize("zone", [*ZONES, "America/New_York", "Pacific/Apia"])

@@ -21,7 +21,7 @@ from tests.api.ask import get, refused
 from tests.api.conftest import Site
 from tests.api.shop import Put, Shop, one, order, store_shuffled
 from tests.api.world import DAY, NOW, Event
-from tests.oracle.kpis import Value
+from tests.oracle.kpis import MARKS, Value, points, quotients
 from tests.oracle.kpis import kpis as oracle
 
 DAY_MS = DAY * 1000
@@ -46,6 +46,13 @@ def plain(value: Value) -> float | None:
     return None if value is None else float(value)
 
 
+def beside(now: Value, then: Value) -> dict[str, float | None]:
+    """The other period's value, the change since, and that in percent of its size."""
+    change = None if now is None or then is None else now - then
+    percent = change * 100 / abs(then) if change is not None and then else None
+    return {"value": plain(then), "change": plain(change), "changePercent": plain(percent)}
+
+
 @pytest.mark.parametrize("span", RANGES)
 async def test_every_kpi_equals_the_independent_computation(site: Site, shop: list[Event], span: str) -> None:
     """To the last digit, with repeats, and the same of the period before."""
@@ -55,27 +62,34 @@ async def test_every_kpi_equals_the_independent_computation(site: Site, shop: li
     now, then = oracle(shop, start, end), oracle(shop, 2 * start - end, start)
     assert answer["kpis"] == {name: plain(now[name]) for name in IDS}
     for name, told in answer["comparison"].items():
-        assert told == compared(now[name], then[name]), name
-        assert told["value"] == plain(then[name]), name
+        assert told == beside(now[name], then[name]), name
+    assert answer["comparison"].keys() == set(IDS)
     assert answer["comparison_period"]["endDate"] == answer["period"]["startDate"] == iso(start)
     if span.startswith("a "):
         assert all(now[name] for name in IDS), "a test over nothing proves nothing"
 
 
-async def test_details_make_up_the_value(site: Site, shop: list[Event]) -> None:
-    """What is shown beside a value is what it was made from; a score shows its parts."""
-    answer = await get(site, "kpi-shop", "/kpis")
+@pytest.mark.parametrize("span", RANGES)
+async def test_details_equal_the_independent_computation(site: Site, shop: list[Event], span: str) -> None:
+    """What is shown beside a value is what it was made from; the score shows its parts."""
+    start, end = RANGES[span]
+    answer = await get(site, "kpi-shop", "/kpis", start=iso(start), end=iso(end))
+    values, sides = oracle(shop, start, end), quotients(shop, start, end)
+    score = {"value": plain(values["engagementScore"]), "unit": "score", "parts": [
+        {"kpi": name, "value": plain(values[name]), "points": plain(points(name, values[name])),
+         "declared": {"kpi": name, "full": full, "weight": weight}}
+        for name, (full, weight) in MARKS.items()
+    ]}  # fmt: skip
+    units = {kpi.id: kpi.unit.value for kpi in shipped_kpis().kpis}
+    assert answer["details"].keys() == set(IDS)
     for name, told in answer["details"].items():
-        assert told["value"] == answer["kpis"][name]
-        assert answer["definitions"][name].keys() == {"name", "definition", "formula"}
-        if "parts" in told:
-            score = sum(part["points"] * part["declared"]["weight"] for part in told["parts"]) / 100
-            assert told["value"] == pytest.approx(score)
-        elif told["denominator"]:
-            scale = 100 if told["unit"] == "percent" else 1
-            assert told["value"] == pytest.approx(told["numerator"] / told["denominator"] * scale), name
-        else:
-            assert told["value"] == told["numerator"]
+        if name == "engagementScore":
+            assert told == score
+            continue
+        above, below = map(plain, sides[name])
+        expected = {"value": plain(values[name]), "unit": units[name], "numerator": above, "denominator": below}
+        assert told == expected, name
+    assert all(one.keys() == {"name", "definition", "formula"} for one in answer["definitions"].values())
     assert answer["comparison"] is None
     assert {"start", "end", "as_of", "completeness", "incomplete"} <= answer.keys()
 
@@ -89,7 +103,8 @@ async def test_previous_year_is_read_a_year_earlier(site: Site, store: Warehouse
     assert answer["comparison_period"]["startDate"] == "2025-08-01T00:00:00.000Z"
     assert answer["comparison_period"]["endDate"] == "2025-11-01T00:00:00.000Z"
     then = oracle(events, start - 365 * DAY_MS, end - 365 * DAY_MS)
-    assert {name: told["value"] for name, told in answer["comparison"].items()} == {n: plain(then[n]) for n in IDS}
+    now = oracle(events, start, end)
+    assert answer["comparison"] == {name: beside(now[name], then[name]) for name in IDS}
     assert then["revenue"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from fractions import Fraction
 
@@ -32,9 +33,18 @@ def test_its_interval_is_that_of_the_textbook() -> None:
     lift = holdout_lift([EXAMPLE])
     assert lift.error == pytest.approx(0.0241693, abs=1e-6)
     low, high = lift.interval()
-    assert (low, high) == (pytest.approx(0.135546, abs=1e-5), pytest.approx(0.230283, abs=1e-5))
+    assert low == pytest.approx(0.135546, abs=1e-5) and high == pytest.approx(0.230283, abs=1e-5)
     assert lift.p_value == pytest.approx(3.8e-14, rel=0.05)
     assert incrementality([EXAMPLE]).p_value == lift.p_value
+
+
+@pytest.mark.parametrize("treated", [1_000, 1_100, 1_300, 2_000])
+def test_a_p_value_of_a_far_difference_keeps_its_digits(treated: int) -> None:
+    """However small, it is one: 0 would say that chance cannot do it. Beside it the complementary error function."""
+    lift = holdout_lift([Experiment(Arm(10_000, treated), Arm(10_000, 700))])
+    difference = (treated - 700) / 10_000
+    error = math.sqrt(sum(share * (1 - share) / 10_000 for share in (treated / 10_000, 0.07)))
+    assert lift.p_value == pytest.approx(math.erfc(difference / error / math.sqrt(2)), rel=1e-9, abs=0)
 
 
 def _draw(rng: random.Random, users: int, share: float) -> Arm:

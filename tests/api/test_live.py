@@ -14,10 +14,14 @@ from api.context import Caller
 from api.problems import Problem
 from api.routing import ROOT
 from schemas.keys import Role
+from schemas.metrics import shipped_dictionary
 from sinks.warehouse import Warehouse
 from tests.api import rows
 from tests.api.conftest import Site
-from tests.api.world import World
+from tests.api.exact import check
+from tests.api.world import NOW, World
+from tests.oracle.facts import milliseconds
+from tests.oracle.metrics import Oracle, Scope
 
 
 class Events:
@@ -80,6 +84,27 @@ async def test_a_subscriber_gets_everything_then_what_changes(
         rows.put(store, "alerts", rows.alert(tenant, "live-alert"))
         found = await events.wait("alerts", lambda one: bool(one["alerts"]))
         assert found["alerts"][0]["alert_id"] == "live-alert"
+
+
+async def test_each_metric_of_the_first_round_equals_the_independent_computation(
+    site: Site, tenant: str, insert: Callable[[str, list[Any]], None]
+) -> None:
+    """To the last digit, over the metric's own window up to now, with repeated events."""
+    world = World(23, days=9)
+    events = world.events(600)
+    insert(tenant, events + world.rng.sample(events, 100))
+    oracle, metrics, valued = Oracle(events, known=int(NOW * 1000)), shipped_dictionary(), set()
+    async with stream(site, tenant) as messages:
+        wanted = (await messages.wait("hello"))["metrics"]
+        for _ in wanted:
+            told = await messages.wait("metric")
+            metric = metrics.find(told["metric"])
+            assert metric is not None
+            start, end = (milliseconds(told[name]) for name in ("start", "end"))
+            assert (end, end - start) == (int(NOW * 1000), metric.window_seconds * 1000)
+            check(told, oracle, metric, Scope(start, end))
+            valued |= {metric.id} if told["value"] else set()
+    assert len(wanted) >= 15 and valued == set(wanted), "a test over nothing proves nothing"
 
 
 async def test_nothing_new_is_not_sent_again(site: Site, tenant: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,12 +14,14 @@ from api.ledger import LedgerReader
 from api.measures import MEASURES
 from api.metrics import Limits, MetricReader
 from api.reader import ClickHouseReader
-from api.slices import Interval, Slice, buckets, following
+from api.slices import Interval, Slice
 from schemas.clock import ManualClock
 from schemas.metrics import Dimension, Kind, Metric, shipped_dictionary
 from schemas.taxonomy import Pack
-from tests.api.exact import check
-from tests.api.world import DAY, NOW, World, lines
+from tests.api.exact import check, sides, value_of
+from tests.api.world import DAY, NOW, World, late_lines, lines
+from tests.oracle.facts import milliseconds
+from tests.oracle.flags import Point, far, points, standing
 from tests.oracle.metrics import Oracle, Scope
 
 METRICS = [
@@ -52,8 +56,12 @@ class Case(NamedTuple):
     def asked(self, span: str, **more: Any) -> Slice:
         return Slice(self.tenant, *self.ranges[span], **{"filters": {}, "known_ms": END, **more})
 
-    def scope(self, span: str) -> Scope:
-        return Scope(*self.ranges[span])
+    def scope(self, span: str, **filters: Any) -> Scope:
+        return Scope(*self.ranges[span], **filters)
+
+    def values(self, dimension: Dimension) -> list[str]:
+        """Everything that any event has in this dimension, the empty value included."""
+        return sorted({getattr(one, dimension.value) for one in self.oracle.facts})
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def stored(store: Any, pack: Pack) -> Callable[[Metric], Case]:
         for start in range(0, len(shuffled), 137):
             some, old = shuffled[start : start + 137], world.days > 28
             store.insert_lines("events", lines(some, pack, tenant, backfill=old, inserted_at=NOW))
-        return Oracle(events, known=END)
+        return Oracle(events, known=END, stored={one["event_id"]: END for one in events})
 
     weeks = Case("weeks", put("weeks", World(7, orders=80)), RANGES)
     years = Case("years", put("years", World(8, days=600, users=150, orders=400)), COHORT_RANGES)
@@ -76,6 +84,21 @@ def stored(store: Any, pack: Pack) -> Callable[[Metric], Case]:
 
 Stored = Callable[[Metric], Case]
 
+
+@pytest.fixture(scope="module")
+def rush(store: Any, pack: Pack) -> Case:
+    """Years of events, most of which happened within ninety minutes long ago, so that cohorts could be followed."""
+    world, rng = World(9, days=600, users=300, orders=400), Random(9)
+    start = END - 420 * DAY_MS + 12_345
+    events = world.events(2_000) + world.costs(60)
+    for one in events:
+        if rng.random() < 0.6:
+            one |= {"timestamp": (start + rng.randrange(90 * 60_000)) / 1000, "user_id": rng.choice(world.users[:80])}
+    stored = {one["event_id"]: milliseconds(one["timestamp"]) + rng.randrange(600_000) for one in events}
+    store.insert_lines("events", late_lines(events, pack, "rush", stored))
+    return Case("rush", Oracle(events, known=END, stored=stored), {"rush": (start, start + 90 * 60_000)})
+
+
 STORED_LATER = "data_freshness"
 """How long it took to store is another for the same events stored again."""
 
@@ -83,8 +106,8 @@ STORED_LATER = "data_freshness"
 class WholeRangeOracle(Oracle):
     """Like the API in a series: a click counts when its message was opened before the end of the whole range."""
 
-    def __init__(self, one: Oracle, end: int) -> None:
-        self.__dict__ = {**one.__dict__, "end": end}
+    def __init__(self, one: Oracle, end: int, known: int | None = None) -> None:
+        self.__dict__ = {**one.__dict__, "end": end, "_known": known or one.known}
 
     def message_clickers(self, scope: Scope) -> set[str]:
         clicking = {(one.user_id, one.campaign_id) for one in self.clicks(scope)}
@@ -92,6 +115,15 @@ class WholeRangeOracle(Oracle):
             (one.user_id, one.campaign_id) for one in self.messages(Scope(end=self.__dict__["end"]), "message_opened")
         }
         return {user for user, _ in clicking & opened}
+
+
+def check_series(
+    series: list[dict[str, Any]], expected: list[Point], oracle: Oracle, metric: Metric, scope: Scope | None = None
+) -> None:
+    """Each point by itself: its begin, and the metric of the part of it that the range holds."""
+    for shown, point in zip(series, expected, strict=True):
+        assert shown["start"] == point.text
+        check(shown, oracle, metric, (scope or Scope())._replace(start=point.start, end=point.end))
 
 
 @pytest.mark.parametrize("span", RANGES)
@@ -119,11 +151,57 @@ async def test_filter_and_split_equal_the_independent_computation(
     check(answer, case.oracle, metric, case.scope("middle"))
     for group in answer["groups"]:
         filtered = await metrics.answer(metric, case.asked("middle", filters={dimension: group["group"]}), pack)
-        for part in ("value", "numerator", "denominator"):
+        for part in group.keys() - {"group"}:
             assert group[part] == filtered[part], group
-        if dimension is not Dimension.EVENT_TYPE:
-            scope = case.scope("middle")._replace(**{dimension.value: group["group"]})
-            check(group, case.oracle, metric, scope)
+        check(group, case.oracle, metric, case.scope("middle", **{dimension.value: group["group"]}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "chosen", "split"),
+    [(metric, *pair) for metric in METRICS for pair in permutations(metric.dimensions, 2)],
+    ids=lambda x: getattr(x, "id", str(x)),
+)
+async def test_split_under_a_filter_equals_the_independent_computation(
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, chosen: Dimension, split: Dimension
+) -> None:
+    """In total and by group; filtered by the values that most and fewest of what the metric counts has."""
+    case = stored(metric)
+    whole = await metrics.answer(metric, case.asked("middle", group_by=chosen), pack, limit=1000)
+    found = 0
+    for value in {whole["groups"][0]["group"], whole["groups"][-1]["group"]}:
+        asked = case.asked("middle", filters={chosen: value}, group_by=split)
+        answer = await metrics.answer(metric, asked, pack, limit=1000)
+        scope = case.scope("middle", **{chosen.value: value})
+        check(answer, case.oracle, metric, scope)
+        found += bool(answer["numerator"])
+        shown = [group["group"] for group in answer["groups"]]
+        for name in case.values(split):
+            part = case.scope("middle", **{chosen.value: value, split.value: name})
+            if name in shown:
+                check(answer["groups"][shown.index(name)], case.oracle, metric, part)
+            else:
+                assert not any(sides(case.oracle, metric, part)), name
+    assert found, "a test over nothing proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("metric", "dimension"), [(m, d) for m in METRICS for d in m.dimensions], ids=lambda x: getattr(x, "id", str(x))
+)
+async def test_groups_stand_in_order_and_a_limit_keeps_the_first(
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, dimension: Dimension
+) -> None:
+    """By numerator, then by denominator, both from the largest, then by name; no group that has anything is missing."""
+    case = stored(metric)
+    asked = case.asked("middle", group_by=dimension)
+    answer = await metrics.answer(metric, asked, pack, limit=1000)
+    shown = [group["group"] for group in answer["groups"]]
+    known = {name: sides(case.oracle, metric, case.scope("middle", **{dimension.value: name}))
+             for name in case.values(dimension)}  # fmt: skip
+    assert {name for name, both in known.items() if any(both)} <= set(shown) <= known.keys()
+    assert shown == sorted(shown, key=lambda name: (-known[name][0], -known[name][1], name))
+    for limit in (1, 2):
+        fewer = await metrics.answer(metric, asked, pack, limit=limit)
+        assert fewer["groups"] == answer["groups"][:limit]
 
 
 @pytest.mark.parametrize("interval", [Interval.HOUR, Interval.DAY, Interval.WEEK, Interval.MONTH])
@@ -134,12 +212,8 @@ async def test_each_point_of_a_series_is_the_metric_of_its_range(
     """A point that the range cuts counts only what lies inside the range."""
     case = stored(metric)
     start, end = case.ranges["middle"]
-    points = buckets(interval, start, end, 10_000)
     answer = await metrics.answer(metric, case.asked("middle", interval=interval), pack)
-    assert points is not None and len(answer["series"]) == len(points)
-    oracle = WholeRangeOracle(case.oracle, end)
-    for point, at in zip(answer["series"], points, strict=True):
-        check(point, oracle, metric, Scope(max(at, start), min(following(interval, at), end)))
+    check_series(answer["series"], points(interval.value, start, end), WholeRangeOracle(case.oracle, end), metric)
 
 
 @pytest.mark.parametrize(
@@ -159,15 +233,73 @@ async def test_split_series_equals_the_independent_computation(
     start, end = case.ranges["middle"]
     question = case.asked("middle", group_by=dimension, interval=Interval.WEEK)
     answer = await metrics.answer(metric, question, pack, limit=1000)
-    points = buckets(Interval.WEEK, start, end, 2000) or []
-    oracle = WholeRangeOracle(case.oracle, end)
+    oracle, weeks = WholeRangeOracle(case.oracle, end), points("week", start, end)
     assert answer["groups"]
     for group in answer["groups"]:
-        named = {dimension.value: group["group"]}
-        check(group, oracle, metric, case.scope("middle")._replace(**named))
-        for point, at in zip(group["series"], points, strict=True):
-            scope = Scope(max(at, start), min(following(Interval.WEEK, at), end), **named)
-            check(point, oracle, metric, scope)
+        scope = case.scope("middle", **{dimension.value: group["group"]})
+        check(group, oracle, metric, scope)
+        check_series(group["series"], weeks, oracle, metric, scope)
+
+
+@pytest.mark.parametrize("interval", [Interval.MINUTE, Interval.FIVE_MINUTES])
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
+async def test_each_minute_is_the_metric_of_its_range(
+    metrics: MetricReader, rush: Case, pack: Pack, metric: Metric, interval: Interval
+) -> None:
+    start, end = rush.ranges["rush"]
+    answer = await metrics.answer(metric, rush.asked("rush", interval=interval), pack)
+    check_series(answer["series"], points(interval.value, start, end), WholeRangeOracle(rush.oracle, end), metric)
+    counted = [one for one in answer["series"] if one["numerator"] or one["denominator"] or one.get("treated_users")]
+    assert len(counted) > (0 if interval is Interval.MINUTE else 4), "a test over nothing proves nothing"
+
+
+@pytest.mark.parametrize("interval", [Interval.HOUR, Interval.DAY, Interval.WEEK])
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
+async def test_points_are_judged_as_the_definition_says(
+    metrics: MetricReader, stored: Stored, pack: Pack, metric: Metric, interval: Interval
+) -> None:
+    """Cut by the range or by the present: `partial`, and judged by nobody. Far from the others: `outlier`.
+
+    The points of a group among those of this group.
+    """
+    case = stored(metric)
+    start, end = case.ranges["middle"]
+    now, split = end - 20 * 3_600_000, metric.dimensions[0] if interval is Interval.DAY else None
+    asked = case.asked("middle", interval=interval, known_ms=now, group_by=split)
+    answer = await metrics.answer(metric, asked, pack, limit=3)
+    oracle = WholeRangeOracle(case.oracle, end, known=now)
+    expected = points(interval.value, start, end)
+    partial = [point.begins < start or point.ends > min(end, now) for point in expected]
+    assert any(partial) and (interval is Interval.WEEK or not all(partial))
+    for one in (answer, *answer["groups"]):
+        scope = Scope(**{split.value: one["group"]}) if split and "group" in one else Scope()
+        assert [shown["partial"] for shown in one["series"]] == partial
+        values = [value_of(oracle, metric, scope._replace(start=point.start, end=point.end)) for point in expected]
+        judged = [None if cut else value for value, cut in zip(values, partial, strict=True)]
+        assert [shown["outlier"] for shown in one["series"]] == far(judged)
+
+
+async def test_some_points_are_outliers_by_either_measure(metrics: MetricReader, stored: Stored, pack: Pack) -> None:
+    """What the test of their definition is about: a spread of distances, and more than half of the points equal."""
+    for name in ("events", "impressions"):
+        metric = next(one for one in METRICS if one.id == name)
+        answer = await metrics.answer(metric, stored(metric).asked("middle", interval=Interval.HOUR), pack)
+        assert any(one["outlier"] for one in answer["series"]), name
+
+
+async def test_the_status_is_where_the_dictionary_puts_the_value(
+    metrics: MetricReader, stored: Stored, pack: Pack
+) -> None:
+    seen = set()
+    for metric in METRICS:
+        case = stored(metric)
+        for span in case.ranges:
+            answer = await metrics.answer(metric, case.asked(span), pack)
+            value = value_of(case.oracle, metric, case.scope(span))
+            assert answer["status"] == standing(value, metric.healthy.min, metric.healthy.max), (metric.id, value)
+            assert answer["healthy"] == {"min": metric.healthy.min, "max": metric.healthy.max}
+            seen.add(answer["status"])
+    assert seen == {"low", "high", "healthy", None}
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
@@ -213,7 +345,7 @@ async def test_a_month_ends_where_the_next_begins(metrics: MetricReader, store: 
     """An order at the last second of a month, one at the first of the next, and one at the end of the year."""
     at = {"last": 30 * DAY - 1, "first": 30 * DAY, "year": 365 * DAY - 1, "later": 365 * DAY}
     base = {"session_id": "s", "source": "backend", "context": {}}
-    events = []
+    events: list[Any] = []
     for user, seconds in at.items():
         joined = NOW - 400 * DAY
         events += [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import uuid
+from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from api.routing import ROOT
 from schemas.keys import Role
 from schemas.segments import pattern_uuid
+from schemas.segments.patterns import PATTERN_IDS
 from schemas.taxonomy import Pack
 from tests.api.ask import get
 from tests.api.conftest import Site
@@ -107,14 +109,79 @@ async def test_a_custom_segment_holds_whom_its_criteria_mean(
     wanted = truth.numbers(members)
     assert (answer["userCount"], answer["avgLtv"]) == (wanted["users"], wanted["avg_ltv"])
     assert 0 < len(members) < len(truth.users), "a test over everybody or nobody proves little"
-    channels: dict[str, int] = {}
-    for user in members:
-        channel = truth.signups.get(user, (0, "", ""))[2]
-        channels[channel] = channels.get(channel, 0) + 1
-    assert answer["demographics"]["acquisitionChannels"] == channels
+    channels = Counter(truth.signups.get(user, (0, "", ""))[2] for user in members)
+    patterns = Counter(truth.segments.get(user, "") for user in members)
+    for name, counts in (("acquisitionChannels", channels), ("segments", patterns)):
+        told_of = list(answer["demographics"][name].items())
+        assert told_of == sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])), name
     ((to, event),) = site.published
     assert to == TENANT and event["event_type"] == "segment_defined"
     assert event["properties"]["segment_id"] == answer["segmentId"]
+
+
+async def test_stored_custom_segments_have_the_numbers_of_their_members(
+    site: Site, events: list[Event], insert: Insert
+) -> None:
+    """In the list and alone, as of now and of a moment before; all of them at once."""
+    tenant = "custom-numbers"
+    insert(tenant, events)
+    ids = {}
+    for criteria in CRITERIA:
+        ids[(await define(site, tenant, criteria, str(criteria)))["segmentId"]] = criteria
+    told(site, insert, tenant)
+    seen = Counter[str]()
+    for end in (site.clock.now() + 100, NOW - 20 * DAY):
+        truth = Truth(events, int(end * 1000))
+        answer = await get(site, tenant, "/segments", end=iso(end))
+        assert answer["total_users"] == len(truth.users)
+        shown = {one["id"]: one for one in answer["segments"] if one["kind"] == "custom"}
+        assert shown.keys() == ids.keys()
+        for segment_id, criteria in ids.items():
+            wanted = truth.numbers(truth.members(criteria))
+            one = shown[segment_id]
+            assert part(one, wanted) == wanted, criteria
+            told_of = {name: sorted(x) if isinstance(x, list) else x for name, x in criteria.items()}
+            assert (one["name"], one["definition"]) == (str(criteria), {"criteria": told_of})
+            alone = await get(site, tenant, f"/segments/{segment_id}", end=iso(end))
+            assert part(alone, wanted) == wanted and alone["total_users"] == len(truth.users), criteria
+            seen.update(name for name, number in wanted.items() if number)
+    assert set(seen) == set(wanted), "a test over nothing proves nothing"
+
+
+def stamp(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def member(truth: Truth, user: str) -> dict[str, Any]:
+    """Every column of a member."""
+    joined, _, channel = truth.signups.get(user, (None, "", ""))
+    bought = [one.ms for one in truth.orders if one.user_id == user]
+    return {
+        "user_id": user,
+        "segment": truth.segments.get(user) or None,
+        "acquisition_channel": channel or None,
+        "signed_up": None if joined is None else stamp(joined),
+        "orders": len(bought),
+        "ltv": float(truth.spent(user)),
+        "last_order": stamp(max(bought)) if bought else None,
+    }
+
+
+async def check_members(site: Site, tenant: str, segment_id: str, truth: Truth, users: list[str], end: str) -> None:
+    """Page by page as JSON and whole as CSV, in order and every column."""
+    wanted = [member(truth, user) for user in users]
+    path, found = f"/segments/{segment_id}/members", []
+    for offset in range(0, 100, 7):
+        page = await get(site, tenant, path, end=end, limit=7, offset=offset)
+        assert page["users"] == len(users)
+        found += page["members"]
+    assert found == wanted
+    async with site.client(tenant, Role.ANALYST) as client:
+        written = await client.get(ROOT + path, params={"format": "csv", "end": end, "limit": 1000})
+    assert written.headers["content-type"].startswith("text/csv")
+    assert written.headers["x-total-count"] == str(len(users))
+    texts = [{name: "" if value is None else str(value) for name, value in one.items()} for one in wanted]
+    assert list(csv.DictReader(io.StringIO(written.text))) == texts
 
 
 async def test_members_are_listed_page_by_page_as_json_and_csv(site: Site, events: list[Event], insert: Insert) -> None:
@@ -122,33 +189,26 @@ async def test_members_are_listed_page_by_page_as_json_and_csv(site: Site, event
     insert(tenant, events)
     answer = await define(site, tenant, {"orders": {"min": 1}})
     told(site, insert, tenant)
-    end = iso(site.clock.now())
-    truth = Truth(events, int(site.clock.now() * 1000))
+    now = site.clock.now()
+    truth = Truth(events, int(now * 1000))
     wanted = sorted(truth.members({"orders": {"min": 1}}))
-    found: list[dict[str, Any]] = []
-    for offset in range(0, 100, 7):
-        page = await get(site, tenant, f"/segments/{answer['segmentId']}/members", end=end, limit=7, offset=offset)
-        assert page["users"] == len(wanted)
-        found += page["members"]
-    assert [one["user_id"] for one in found] == wanted
-    for one in found:
-        user = one["user_id"]
-        assert one["ltv"] == float(truth.spent(user)) and one["segment"] == (truth.segments.get(user) or None)
-        assert one["orders"] == sum(o.user_id == user for o in truth.orders)
-        assert one["last_order"] == iso(max(o.ms for o in truth.orders if o.user_id == user) // 1000)[:-1] + ".000Z"
-        assert (one["signed_up"] is None) == (user not in truth.signups)
-    async with site.client(tenant, Role.ANALYST) as client:
-        path = f"{ROOT}/segments/{answer['segmentId']}/members"
-        written = await client.get(path, params={"format": "csv", "end": end, "limit": 1000})
-        assert written.headers["content-type"].startswith("text/csv")
-        assert written.headers["x-total-count"] == str(len(wanted))
-        read = list(csv.DictReader(io.StringIO(written.text)))
-        assert [row["user_id"] for row in read] == wanted
-        assert [float(row["ltv"]) for row in read] == [one["ltv"] for one in found]
+    assert any(user not in truth.signups for user in wanted), "some are known by orders alone"
+    await check_members(site, tenant, answer["segmentId"], truth, wanted, iso(now))
     async with site.client(tenant, Role.VIEWER) as client:
-        assert (await client.get(path)).status_code == 403
+        assert (await client.get(f"{ROOT}/segments/{answer['segmentId']}/members")).status_code == 403
         refused = await client.post(f"{ROOT}/segment-users", json={"segmentName": "x", "criteria": {}})
         assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("age", [0, 20])
+async def test_members_of_a_pattern_are_whom_its_newest_news_name(site: Site, events: list[Event], age: int) -> None:
+    """Also those who never bought or signed up."""
+    truth = Truth(events, int((NOW - age * DAY) * 1000))
+    found = {name: sorted(u for u, own in truth.segments.items() if own == name) for name in PATTERN_IDS}
+    largest = sorted(found, key=lambda name: -len(found[name]))[:3]
+    assert all(len(found[name]) > 1 for name in largest), "a test over nobody proves nothing"
+    for name in largest:
+        await check_members(site, TENANT, name, truth, found[name], iso(truth.end / 1000))
 
 
 async def test_a_definition_lives_through_naming_deleting_and_coming_back(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.taxonomy import Pack, Rejection, validator
+from schemas.taxonomy.validator import Validator
 from schemas.wire import slot_of
 
 NOW = 1_795_253_400.0
@@ -134,15 +135,24 @@ def lines(
 ) -> bytes:
     """What the collector would store of events, as newline-delimited JSON; raises on an invalid event."""
     check = validator(pack)
-    out = []
-    for event in events:
-        line = check.validate(event, received_at=received_at, backfill=backfill)
-        if isinstance(line, Rejection):
-            raise AssertionError(line)
-        user = event["user_id"]
-        out.append(
-            orjson.dumps(
-                {**line, "tenant": tenant, "slot": slot_of(tenant, user), "chunk": 1, "key_id": "test", **more}
-            )
-        )
-    return b"\n".join(out) + b"\n"
+    return b"".join(_line(event, check, tenant, received_at, backfill, more) for event in events)
+
+
+def late_lines(events: Iterable[Event], pack: Pack, tenant: str, stored: Mapping[str, int]) -> bytes:
+    """The same, each event live, received and stored at a moment of its own: `stored`, by id, in ms."""
+    check, moments = validator(pack), {one: ms / 1000 for one, ms in stored.items()}
+    return b"".join(
+        _line(event, check, tenant, moment, False, {"inserted_at": moment})
+        for event in events
+        for moment in [moments[event["event_id"]]]
+    )
+
+
+def _line(
+    event: Event, check: Validator, tenant: str, received_at: float, backfill: bool, more: Mapping[str, Any]
+) -> bytes:
+    line = check.validate(event, received_at=received_at, backfill=backfill)
+    if isinstance(line, Rejection):
+        raise AssertionError(line)
+    stored = {"tenant": tenant, "slot": slot_of(tenant, event["user_id"]), "chunk": 1, "key_id": "test"}
+    return orjson.dumps({**line, **stored, **more}) + b"\n"

@@ -78,10 +78,7 @@ class Walked:
 def walk(events: Iterable[dict[str, Any]], asked: Question) -> Walked:
     """Every journey of the question."""
     every = facts(events)
-    touches: dict[str, list[tuple[Fact, str]]] = {}
-    for one in every:
-        if is_touch(one, asked.touch) and one.ms < asked.end and (step := step_of(one, every, asked)):
-            touches.setdefault(one.user_id, []).append((one, step))
+    touches = _touches(every, asked)
     found, buyers, seen = Walked(asked), set(), set()
     for order in _orders(every, asked.end):
         new = order.user_id not in seen
@@ -108,6 +105,20 @@ def walk(events: Iterable[dict[str, Any]], asked: Question) -> Walked:
     return found
 
 
+def _touches(every: Sequence[Fact], asked: Question) -> dict[str, list[tuple[Fact, str]]]:
+    """By user, in their order, with the step that each is."""
+    signs: dict[str, list[Fact]] = {}
+    for one in every:
+        if is_sign(one):
+            signs.setdefault(one.user_id, []).append(one)
+    found: dict[str, list[tuple[Fact, str]]] = {}
+    for one in every:
+        own = signs.get(one.user_id, [])
+        if is_touch(one, asked.touch) and one.ms < asked.end and (step := step_of(one, own, asked)):
+            found.setdefault(one.user_id, []).append((one, step))
+    return found
+
+
 def _orders(every: Sequence[Fact], end: int) -> list[Fact]:
     found: dict[str, Fact] = {}
     for one in every:
@@ -121,20 +132,18 @@ def _journey(order: Fact | None, touched: list[tuple[int, str]], new: bool, aske
     return Journey(order, [touched[0], *touched[-(asked.most - 1) :]] if cut else touched, new, cut)
 
 
-def step_of(touch: Fact, every: Sequence[Fact], asked: Question) -> str:
+def step_of(touch: Fact, signs: Sequence[Fact], asked: Question) -> str:
+    """The step that a touch is, by the signs of its user."""
     if asked.by == "campaign_id":
         return touch.campaign_id
     if touch.channel:
         return touch.channel
-    signs = [
+    fitting = [
         one
-        for one in every
-        if is_sign(one)
-        and one.user_id == touch.user_id
-        and one.campaign_id == touch.campaign_id != ""
-        and touch.ms - 30 * DAY_MS <= one.ms <= touch.ms
+        for one in signs
+        if one.campaign_id == touch.campaign_id != "" and touch.ms - 30 * DAY_MS <= one.ms <= touch.ms
     ]
-    return max(signs)[7] if signs else UNKNOWN
+    return max(fitting)[7] if fitting else UNKNOWN
 
 
 def weights(journey: Journey, model: str, half_life: float) -> list[Fraction]:

@@ -10,10 +10,12 @@ from tests.oracle.facts import milliseconds
 from tests.oracle.metrics import DAY_MS, MICROS, Oracle, Scope
 
 Value = Fraction | None
+Sides = tuple[Value, Value]
+"""What a KPI is divided from; nothing below where it is no quotient."""
 
-
-def _by(above: int | Fraction, below: int | Fraction, scale: int = 1) -> Value:
-    return Fraction(above) * scale / below if below else None
+PERCENT = {"stickiness", "activeShare", "netRevenueRetention", "churnRate"}
+MARKS = {"stickiness": (40, 40), "activeShare": (60, 30), "avgSessionDuration": (8, 30)}
+"""Of each part of the score its full mark and its weight."""
 
 
 def _session_minutes(events: Iterable[dict[str, Any]], start: int, end: int) -> tuple[Fraction, int]:
@@ -38,6 +40,20 @@ def _session_minutes(events: Iterable[dict[str, Any]], start: int, end: int) -> 
 
 def kpis(events: list[dict[str, Any]], start: int, end: int) -> dict[str, Value]:
     """Every KPI of the period by id; money as currency."""
+    found = {name: _value(name, *sides) for name, sides in quotients(events, start, end).items()}
+    found["engagementScore"] = _score(found)
+    return found
+
+
+def _value(name: str, above: Value, below: Value) -> Value:
+    if name not in QUOTIENTS:
+        return above
+    scale = 100 if name in PERCENT else 1
+    return above * scale / below if above is not None and below else None
+
+
+def quotients(events: list[dict[str, Any]], start: int, end: int) -> dict[str, Sides]:
+    """What every KPI but the score is divided from, by id."""
     oracle, now = Oracle(events, known=end), Scope(start, end)
     month = Scope(end - 30 * DAY_MS, end)
     days = [day for day in range(start // DAY_MS - 1, end // DAY_MS + 1) if start <= day * DAY_MS <= end - DAY_MS]
@@ -60,50 +76,44 @@ def kpis(events: list[dict[str, Any]], start: int, end: int) -> dict[str, Value]
     refunds = Fraction(sum(f.micros for f in oracle._in(now, "order_refunded")), MICROS)
     in_month = Fraction(sum(o.micros for o in oracle.orders(month)), MICROS)
     new_revenue = Fraction(sum(o.micros for o in orders if o.user_id in new), MICROS)
-    ltv = oracle.answer("ltv", Scope(end - 365 * DAY_MS, end)).value
-    cac = oracle.answer("cac", now).value
-    found: dict[str, Value] = {
-        "totalUsers": Fraction(ever),
-        "newUsers": Fraction(len(oracle.signups(now))),
-        "activeUsers": Fraction(active),
-        "dau": _by(sum(daily), len(days)),
-        "dauLastDay": Fraction(daily[-1]) if daily else None,
-        "mau": Fraction(mau),
-        "stickiness": _by(sum(daily), len(days) * mau, 100),
-        "activeShare": _by(active, ever, 100),
-        "sessions": Fraction(len(opens)),
-        "avgLoginsPerUser": _by(len(opens), len(set(opens.values()))),
-        "avgSessionDuration": _by(minutes, timed),
-        "revenue": paid,
-        "newRevenue": new_revenue,
-        "returningRevenue": paid - new_revenue,
-        "churnedRevenue": Fraction(sum(o.micros for o in before if o.user_id not in buyers), MICROS),
-        "refunds": refunds,
-        "netRevenue": paid - refunds,
-        "netRevenueRetention": _by(
-            sum(o.micros for o in orders if o.user_id in earlier), sum(o.micros for o in before), 100
-        ),
-        "churnRate": _by(len(earlier - buyers), len(earlier), 100),
-        "mrr": in_month,
-        "arr": in_month * 365 / 30,
-        "customers": Fraction(len(buyers)),
-        "newCustomers": Fraction(len(new)),
-        "avgRevenuePerUser": _by(paid, active),
-        "arppu": _by(paid, len(buyers)),
-        "avgLtv": ltv,
-        "cac": cac,
-        "ltv_cac_ratio": ltv / cac if ltv is not None and cac else None,
-    }
-    found["engagementScore"] = _score(found)
-    return found
+    lost = sum(o.micros for o in before if o.user_id not in buyers)
+    kept, earned = (sum(o.micros for o in some if o.user_id in earlier) for some in (orders, before))
+    ltv, cac = oracle.answer("ltv", Scope(end - 365 * DAY_MS, end)), oracle.answer("cac", now)
+    plain: dict[str, int | Fraction | None] = {
+        "totalUsers": ever, "newUsers": len(oracle.signups(now)), "activeUsers": active,
+        "dauLastDay": daily[-1] if daily else None, "mau": mau, "sessions": len(opens), "revenue": paid,
+        "newRevenue": new_revenue, "returningRevenue": paid - new_revenue, "churnedRevenue": Fraction(lost, MICROS),
+        "refunds": refunds, "netRevenue": paid - refunds, "mrr": in_month, "arr": in_month * 365 / 30,
+        "customers": len(buyers), "newCustomers": len(new),
+    }  # fmt: skip
+    divided: dict[str, tuple[int | Fraction | None, int | Fraction | None]] = {
+        "dau": (sum(daily), len(days)), "stickiness": (sum(daily), len(days) * mau), "activeShare": (active, ever),
+        "avgLoginsPerUser": (len(opens), len(set(opens.values()))), "avgSessionDuration": (minutes, timed),
+        "netRevenueRetention": (Fraction(kept, MICROS), Fraction(earned, MICROS)),
+        "churnRate": (len(earlier - buyers), len(earlier)), "avgRevenuePerUser": (paid, active),
+        "arppu": (paid, len(buyers)), "avgLtv": (ltv.numerator, ltv.denominator),
+        "cac": (cac.numerator, cac.denominator), "ltv_cac_ratio": (ltv.value, cac.value),
+    }  # fmt: skip
+    assert divided.keys() == QUOTIENTS
+    both = {**{name: (above, None) for name, above in plain.items()}, **divided}
+    return {name: (_exact(above), _exact(below)) for name, (above, below) in both.items()}
+
+
+def _exact(number: int | Fraction | None) -> Value:
+    return None if number is None else Fraction(number)
+
+
+QUOTIENTS = PERCENT | {
+    "dau", "avgLoginsPerUser", "avgSessionDuration", "avgRevenuePerUser", "arppu", "avgLtv", "cac", "ltv_cac_ratio",
+}  # fmt: skip
+
+
+def points(name: str, value: Value) -> Value:
+    """What a part of the score is worth, 0 to 100."""
+    return None if value is None else min(Fraction(100), value * 100 / MARKS[name][0])
 
 
 def _score(found: dict[str, Value]) -> Value:
-    marks = {"stickiness": (40, 40), "activeShare": (60, 30), "avgSessionDuration": (8, 30)}
-    points, weights = Fraction(0), 0
-    for name, (full, weight) in marks.items():
-        value = found[name]
-        if value is not None:
-            points += weight * min(Fraction(100), value * 100 / full)
-            weights += weight
-    return points / weights if weights else None
+    told = {name: mark for name in MARKS if (mark := points(name, found[name])) is not None}
+    weights = sum(MARKS[name][1] for name in told)
+    return sum(MARKS[name][1] * mark for name, mark in told.items()) / Fraction(weights) if weights else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -63,10 +63,15 @@ class Scope(NamedTuple):
 class Oracle:
     """Answers metrics over the accepted events of one tenant, given once, as sent, in any order, with repeats."""
 
-    def __init__(self, events: Iterable[dict[str, Any]], known: int | None = None) -> None:
-        """`known`: the moment that metrics are asked at, in ms, else the present: cohorts are followed up to there."""
+    def __init__(
+        self, events: Iterable[dict[str, Any]], known: int | None = None, stored: Mapping[str, int] | None = None
+    ) -> None:
+        """`known`: the moment that metrics are asked at, in ms, else the present: cohorts are followed up to there.
+
+        `stored`: when events were, by id, in ms; those that are not in it, at the moment of the question.
+        """
         self.facts = facts(events)
-        self._known = known
+        self._known, self.stored = known, stored or {}
         self._by_type: dict[str, list[Fact]] = {}
         for one in self.facts:
             self._by_type.setdefault(one.event_type, []).append(one)
@@ -271,7 +276,7 @@ class Arms(NamedTuple):
     control: dict[str, list[Fact]]
 
 
-def _arms(oracle: Oracle, scope: Scope) -> dict[str, Arms]:
+def arms(oracle: Oracle, scope: Scope) -> dict[str, Arms]:
     """By campaign, those with somebody on both sides only; a user's side is that of the first delivery in scope."""
     first: dict[tuple[str, str], Fact] = {}
     for one in oracle._in(scope, "campaign_delivered"):
@@ -279,15 +284,15 @@ def _arms(oracle: Oracle, scope: Scope) -> dict[str, Arms]:
     found: dict[str, Arms] = {}
     for (campaign, user), delivered in first.items():
         after = [o for o in oracle._orders if o.user_id == user and delivered.ms <= o.ms < scope.end]
-        arms = found.setdefault(campaign, Arms({}, {}))
-        (arms.control if delivered.holdout else arms.treated)[user] = after
-    return {campaign: arms for campaign, arms in found.items() if arms.treated and arms.control}
+        sides = found.setdefault(campaign, Arms({}, {}))
+        (sides.control if delivered.holdout else sides.treated)[user] = after
+    return {campaign: sides for campaign, sides in found.items() if sides.treated and sides.control}
 
 
 def _lift(per_user: bool) -> Callable[[Oracle, Scope], Quotient]:
     def lift(oracle: Oracle, scope: Scope) -> Quotient:
         caused = below = Fraction(0)
-        for treated, control in _arms(oracle, scope).values():
+        for treated, control in arms(oracle, scope).values():
             bought = sum(1 for orders in treated.values() if orders)
             baseline = Fraction(sum(1 for orders in control.values() if orders), len(control))
             caused += bought - baseline * len(treated)
@@ -323,8 +328,8 @@ def _hours_to_conversion(oracle: Oracle, scope: Scope) -> list[Fraction]:
 
 
 def _seconds_to_storage(oracle: Oracle, scope: Scope) -> list[Fraction]:
-    """What was stored at the moment that the metrics are asked at."""
-    return [Fraction(oracle.known - one.ms, 1000) for one in oracle.facts if scope.holds(one)]
+    inside = [one for one in oracle.facts if scope.holds(one)]
+    return [Fraction(oracle.stored.get(one.event_id, oracle.known) - one.ms, 1000) for one in inside]
 
 
 def _deliveries_per_user(oracle: Oracle, scope: Scope) -> list[Fraction]:
@@ -340,13 +345,13 @@ DISTRIBUTIONS: dict[str, Callable[[Oracle, Scope], list[Fraction]]] = {
 
 def _net_incremental_revenue(oracle: Oracle, scope: Scope) -> Quotient:
     net = Fraction(0)
-    for campaign, (treated, control) in _arms(oracle, scope).items():
+    for campaign, (treated, control) in arms(oracle, scope).items():
         paid, unpaid = (
             sum(order.micros for orders in side.values() for order in orders) for side in (treated, control)
         )
         net += paid - Fraction(unpaid, len(control)) * len(treated)
         net -= oracle.spend(Scope(scope.start, scope.end, campaign_id=campaign))
-    return net / MICROS, None, 1 if _arms(oracle, scope) else None
+    return net / MICROS, None, 1 if arms(oracle, scope) else None
 
 
 METRICS: dict[str, Callable[[Oracle, Scope], Quotient]] = {
