@@ -19,10 +19,14 @@ only marked when each of at least two of them had more. `age_seconds`: since the
 `compare=previous_period` or `previous_year` puts the earlier range beside the value, with `change` and
 `change_percent`; cohorts are followed for as long as those they are compared with. In a series a point is `partial`
 when the range or the present cuts it, and an `outlier` when it lies more than 3 standard deviations from the median of
-the whole points. `GET /api/v1/analytics/query?metrics=roas,ctr` answers several metrics about the same.
+the whole points, seven at least; the deviation is that of a normal distribution with the same median distance (or mean
+distance, where more than half of the points are equal). Groups stand by numerator, then denominator, largest first;
+`limit` keeps the first ones. `GET /api/v1/analytics/query?metrics=roas,ctr` answers several metrics about the same.
 
 An experiment compares users who were treated with users who were held out. Beside its value stand `low` and `high`, the
 ends of the 95 % confidence interval, `p_value`, two-sided, and how many `treated_users` and `control_users` it is by.
+Over several campaigns the variances add up, as if nobody were in two of them. What a single user on one side paid has no
+variance: an interval by so few is too narrow.
 
 A distribution is many observations; its value is the one that a share of them does not exceed. Beside it stand `p25`,
 `median`, `p75`, `p95` and `max`, a `histogram`, and as `numerator` how many were observed.

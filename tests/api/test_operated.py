@@ -63,11 +63,18 @@ def summed(grown: Grown, start: int, end: int) -> dict[str, int]:
     return {name: sum(at[name] for at in inside) for name in NAMES}
 
 
-def expected(metric: str, sums: dict[str, int]) -> float | None:
+def expected(metric: str, sums: dict[str, int]) -> tuple[float, int, float | None]:
+    """Numerator, denominator and value."""
     if metric == "uptime":
-        return float(Fraction(100 * sums["good_calls"], sums["calls"])) if sums["calls"] else None
-    micros = sums["query_micros"] * 0.25 + sums["query_bytes"] * 2.0 * 1_000_000 / 2**30
-    return float(Fraction(round(micros), 1_000_000 * sums["queries"])) if sums["queries"] else None
+        above, below, scale = Fraction(sums["good_calls"]), sums["calls"], 100
+    else:
+        micros = sums["query_micros"] * 0.25 + sums["query_bytes"] * 2.0 * 1_000_000 / 2**30
+        above, below, scale = Fraction(round(micros), 1_000_000), sums["queries"], 1
+    return float(above), below, float(scale * above / below) if below else None
+
+
+def shown(answer: dict[str, Any]) -> tuple[float, int, float | None]:
+    return answer["numerator"], answer["denominator"], answer["value"]
 
 
 @pytest.fixture
@@ -87,11 +94,11 @@ async def test_it_equals_the_independent_computation(
         first, last = int(start * 1000), int(end * 1000)
         asked = Slice(tenant, first, last, {}, interval=Interval.HOUR, known_ms=last)
         answer = await metrics.answer(DICTIONARY[metric], asked, pack)
-        assert answer["value"] == expected(metric, summed(grown, first, last))
+        assert shown(answer) == expected(metric, summed(grown, first, last))
         for point in answer["series"]:
             at = floor(Interval.HOUR, first) + answer["series"].index(point) * 3_600_000
             inside = summed(grown, max(at, first), min(at + 3_600_000, last))
-            assert point["value"] == expected(metric, inside), point
+            assert shown(point) == expected(metric, inside), point
 
 
 async def test_nobody_else_knows_it(metrics: MetricReader, store: Warehouse, tenant: str, pack: Pack) -> None:
