@@ -25,8 +25,8 @@ distance, where more than half of the points are equal). Groups stand by numerat
 
 An experiment compares users who were treated with users who were held out. Beside its value stand `low` and `high`, the
 ends of the 95 % confidence interval, `p_value`, two-sided, and how many `treated_users` and `control_users` it is by.
-Over several campaigns the variances add up, as if nobody were in two of them. What a single user on one side paid has no
-variance: an interval by so few is too narrow.
+Over several campaigns the variances add up, as if nobody were in two of them. What a single user on one side paid has
+no variance: an interval by so few is too narrow.
 
 A distribution is many observations; its value is the one that a share of them does not exceed. Beside it stand `p25`,
 `median`, `p75`, `p95` and `max`, a `histogram`, and as `numerator` how many were observed.
