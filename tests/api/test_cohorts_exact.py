@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -22,7 +22,7 @@ from schemas.metrics import shipped_dictionary
 from schemas.taxonomy import Pack
 from tests.api.world import DAY, NOW, Event, World, lines
 from tests.oracle.facts import Fact
-from tests.oracle.funnels import cohorts, month_of
+from tests.oracle.funnels import Month, cohorts, month_of
 
 END = int(NOW * 1000)
 DAY_MS = DAY * 1000
@@ -62,6 +62,31 @@ def percent(above: int, below: int) -> float | None:
     return float(Fraction(100 * above, below)) if below else None
 
 
+def check(
+    found: dict[str, Any], expected: Mapping[str, tuple[int, list[Month]]], *, by_month: bool
+) -> tuple[list[int], int]:
+    """Every number of an answer with revenue, and the averages; gives who was there by month, and how many are null."""
+    assert [one["cohortId"] for one in found["cohorts"]] == sorted(expected)
+    users, there = [0] * 13, [0] * 13
+    nulls = 0
+    for one in found["cohorts"]:
+        size, cells = expected[one["cohortId"]]
+        assert one["cohortSize"] == size
+        for month, cell in enumerate(cells):
+            name = f"month{month}"
+            shown = cell.users == size if by_month else cell.users > 0
+            nulls += not shown
+            users[month] += cell.users if shown else 0
+            there[month] += cell.active if shown else 0
+            assert one["counts"][name] == ({"users": cell.users, "active": cell.active} if shown else None)
+            assert one["retention"][name] == (percent(cell.active, cell.users) if shown else None)
+            assert one["revenue"][name] == (cell.micros / 1_000_000 if shown else None)
+            each = float(Fraction(cell.micros, 1_000_000 * cell.users)) if shown else None
+            assert one["revenue_per_user"][name] == each
+    assert list(found["averageRetention"].values()) == [percent(*both) for both in zip(there, users, strict=True)]
+    return there, nulls
+
+
 @pytest.mark.parametrize("retained_by", list(RetainedBy))
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize("by", list(CohortBy))
@@ -72,24 +97,7 @@ async def test_cohorts_equal_the_independent_computation(
     purchase = retained_by is RetainedBy.PURCHASE
     found = await ask(reader, pack, "cohorts", SPANS[span], by, retained_by=retained_by, with_revenue=True)
     expected = cohorts(stored, KEYS[by], *SPANS[span], 12, END, by_purchase=purchase)
-    assert [one["cohortId"] for one in found["cohorts"]] == sorted(expected)
-    users, there = [0] * 13, [0] * 13
-    nulls = 0
-    for one in found["cohorts"]:
-        size, cells = expected[one["cohortId"]]
-        assert one["cohortSize"] == size
-        for month, cell in enumerate(cells):
-            name = f"month{month}"
-            shown = cell.users == size if by is CohortBy.SIGNUP_MONTH else cell.users > 0
-            nulls += not shown
-            users[month] += cell.users if shown else 0
-            there[month] += cell.active if shown else 0
-            assert one["counts"][name] == ({"users": cell.users, "active": cell.active} if shown else None)
-            assert one["retention"][name] == (percent(cell.active, cell.users) if shown else None)
-            assert one["revenue"][name] == (cell.micros / 1_000_000 if shown else None)
-            each = float(Fraction(cell.micros, 1_000_000 * cell.users)) if shown else None
-            assert one["revenue_per_user"][name] == each
-    assert list(found["averageRetention"].values()) == [percent(*both) for both in zip(there, users, strict=True)]
+    there, nulls = check(found, expected, by_month=by is CohortBy.SIGNUP_MONTH)
     assert there[6] > 0 and (nulls > 0 or by is not CohortBy.SIGNUP_MONTH)
 
 

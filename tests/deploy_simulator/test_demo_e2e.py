@@ -16,12 +16,12 @@ import pytest
 
 from deploy.simulator.comparison import Api
 from deploy.simulator.profiles import DAY, Plan
-from deploy.simulator.session import Session, Wishes
+from deploy.simulator.session import Session
 from deploy.simulator.stage import Clockwork
-from deploy.simulator.truth import read_sends, read_summary
+from deploy.simulator.truth import read_summary
 from deploy.stack import Stack, local_settings
-from schemas.clock import SystemClock
 from schemas.keys import DEV_SECRET_KEY
+from tests.e2e.played import simulated
 from tests.oracle.metrics import METRICS, Oracle, Scope
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("demo")]
@@ -47,16 +47,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     stack.start()
     try:
         stack.wait_ready(120)
-        session = Session(stack.settings, Wishes(SMALL, 4.0), SystemClock())
-        session.history(lambda stored: None)
-        session.live(stack.collector_url, lambda feed: None, lambda: False)
-        assert session.feed.surprises == []
-        wrong = [line for line in session.compare(stack.api_url) if not line.right]
-        session.close()
-        assert wrong == []
-        sends = (send for send in read_sends(session.folder) if send["fate"] in ("accepted", "late"))
+        session, events = simulated(stack, SMALL)
         api = Api(stack.api_url, DEV_SECRET_KEY)
-        yield Played(stack, session, api, Oracle(send["event"] for send in sends))
+        yield Played(stack, session, api, Oracle(events))
         api.close()
     finally:
         stack.stop()

@@ -42,17 +42,24 @@ class Played(NamedTuple):
         return self.oracle.answer(metric, Scope(**({"start": self.start, "end": self.end} | more)))
 
 
-@contextmanager
-def play(stack: Stack) -> Iterator[Played]:
-    """Thirty days and four live seconds of the tenant `demo`."""
-    session = Session(stack.settings, Wishes(PLAN, 4.0), SystemClock())
+def simulated(stack: Stack, plan: Plan) -> tuple[Session, list[dict[str, Any]]]:
+    """A history and four live seconds of the tenant `demo`, and what was accepted of it; the command's own comparison
+    found nothing wrong.
+    """
+    session = Session(stack.settings, Wishes(plan, 4.0), SystemClock())
     session.history(lambda stored: None)
     session.live(stack.collector_url, lambda feed: None, lambda: False)
     assert session.feed.surprises == []
     wrong = [line for line in session.compare(stack.api_url) if not line.right]
     session.close()
     assert wrong == []
-    events = [send["event"] for send in read_sends(session.folder) if send["fate"] in ("accepted", "late")]
+    return session, [send["event"] for send in read_sends(session.folder) if send["fate"] in ("accepted", "late")]
+
+
+@contextmanager
+def play(stack: Stack) -> Iterator[Played]:
+    """Thirty days and four live seconds."""
+    session, events = simulated(stack, PLAN)
     begin, end = session.plan.start - 250 * DAY, session.plan.end + DAY // 24
     with Doors(stack.collector_url, stack.api_url, DEV_WRITE_KEY, DEV_SECRET_KEY) as doors:
         yield Played(doors, session, events, Oracle(events), begin, end)
