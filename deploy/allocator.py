@@ -4,7 +4,7 @@ free, and to let go of free pages.
 By default it learns from the first large block that is freed, up to 32 MiB, to put such blocks among the small ones
 from then on, where the holes that they leave are not given back: a worker that merges ever longer arrays in several
 threads grows for as long as it runs. With a fixed bound they are pages of their own, and gone when they are freed. Of
-smaller ones each thread's arena keeps what it once needed, which nobody else can take; there are two arenas instead of
+smaller ones each thread's arena keeps what it once needed, which nobody else can take; there is one arena instead of
 eight for each core, and a process that lives for months returns free pages now and then.
 """
 
@@ -15,9 +15,9 @@ import sys
 import threading
 from typing import Any, Final
 
-LARGE: Final = 256 << 10
+LARGE: Final = 64 << 10
 """Bytes from which on a block has pages of its own; a page fault each 4 KiB is nothing beside what fills it."""
-ARENAS: Final = 2
+ARENAS: Final = 1
 """Of all threads together. They seldom wait for each other: the interpreter lets one run at a time."""
 TRIM_SECONDS: Final = 60.0
 _M_MMAP_THRESHOLD: Final = -3
