@@ -42,6 +42,8 @@ LOADS = 5
 OVERLAP_SECONDS = 60.0
 """How far before the checkpoint recovery looks again: covers inserts that take long."""
 
+_DAY_SECONDS = 86_400
+
 IDS_AT_ONCE = 20_000_000
 """Fingerprints that one answer of the warehouse brings, about (10 bytes each)."""
 
@@ -258,7 +260,7 @@ class Recovery:
     def _load_windows(self, states: Mapping[int, PartitionState], since: Mapping[int, float]) -> None:
         now = self._clock.now()
         oldest = min(state.windows.oldest_hot(now) for state in states.values())
-        for partition, cell in self._hot_cells(f"{self._mine(states)} AND timestamp >= {moment(oldest)}"):
+        for partition, cell in self._hot_cells(f"{self._mine(states)} AND {_since(oldest)}"):
             states[partition].windows.restore(*cell)
         stale = self._warehouse.query(
             f"SELECT DISTINCT slot % {self.partitions} AS partition,"
@@ -327,11 +329,20 @@ def _emptied(shard: str, lines: Iterable[CorrectionLine], cells: Iterable[Window
     return [WindowCell(tenant, minute, *key, shard, *nothing) for tenant, minute, key in sorted(places - left)]
 
 
+def _since(at: float) -> str:
+    """The condition on the time, and on its days, by which `events` is ordered; there is nothing before 1970."""
+    return f"timestamp >= {moment(at)} AND toDate(timestamp) >= toDate({int(at) // _DAY_SECONDS})"
+
+
 def _minutes_are(minutes: Sequence[int]) -> str:
-    """The condition on `minute_at`; by `timestamp` too, which has the index."""
+    """The condition on `minute_at`; on the time and its days too, without which all of the table is read.
+
+    Parts are of months, `events` is ordered by days, and a range from an old minute to a new one holds all between.
+    """
+    days = ",".join(f"toDate({day})" for day in sorted({minute // _DAY_SECONDS for minute in minutes}))
     return (
-        f"minute_at IN ({','.join(map(str, minutes))}) AND timestamp >= {moment(min(minutes))}"
-        f" AND timestamp < {moment(max(minutes) + 60)}"
+        f"minute_at IN ({','.join(map(str, minutes))}) AND toDate(timestamp) IN ({days})"
+        f" AND timestamp >= {moment(min(minutes))} AND timestamp < {moment(max(minutes) + 60)}"
     )
 
 

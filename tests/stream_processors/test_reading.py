@@ -1,0 +1,76 @@
+"""How much a worker reads: old minutes are counted again from the rows of their days, not from all of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from schemas.clock import ManualClock
+from stream_processors.recovery import Recovery
+from tests.support.chdb_warehouse import ChdbWarehouse
+from tests.support.chunks import ROLES
+
+TODAY = 20_000 * 86_400
+YESTERDAY = TODAY - 86_400
+ROWS = 100_000
+"""Of each day: a dozen granules."""
+
+
+class Estimated(ChdbWarehouse):
+    """Notes how many rows of `events` each query would read, by the engine's own estimate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[int] = []
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        self.read.append(sum(int(row["rows"]) for row in super().query(f"EXPLAIN ESTIMATE {sql}", params)))
+        return super().query(sql, params)
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Estimated:
+    """Two days of one event type, in one part."""
+    house = Estimated()
+    house.command(
+        "INSERT INTO events (tenant, event_id, event_type, timestamp, received_at, user_id, slot)"
+        " SELECT 'demo', toString(number), 'user_engaged',"
+        f" toDateTime64({YESTERDAY}, 3, 'UTC') + toIntervalMillisecond(number * 864),"
+        f" toDateTime64({TODAY + 86_400}, 3, 'UTC'), concat('u', toString(number % 500)), number % 8"
+        f" FROM numbers({2 * ROWS})"
+    )
+    house.command("OPTIMIZE TABLE events FINAL")
+    return house
+
+
+@pytest.mark.parametrize("old", [YESTERDAY, YESTERDAY + 43_200, TODAY - 60])
+def test_an_old_minute_costs_the_rows_of_its_day(warehouse: Estimated, old: int) -> None:
+    recovery = _recovery(warehouse)
+    warehouse.read.clear()
+    cells = recovery.recompute(3, [old], 1)
+    assert sum(cell.events for cell in cells) == _stored(warehouse, 3, [old])
+    assert 0 < warehouse.read[0] < 1.2 * ROWS
+
+
+def test_an_old_minute_and_a_new_one_do_not_cost_what_lies_between(warehouse: Estimated) -> None:
+    """Five days of which the middle ones are full."""
+    recovery = _recovery(warehouse)
+    warehouse.read.clear()
+    minutes = [YESTERDAY - 86_400, TODAY + 86_400]
+    assert recovery.recompute(3, minutes, 1) == []
+    assert warehouse.read[0] < 0.2 * ROWS
+
+
+def _recovery(warehouse: ChdbWarehouse) -> Recovery:
+    clock = ManualClock(TODAY)
+    return Recovery(warehouse, ROLES, clock, partitions=8, recent_ids=1_000, users_in_memory=1_000, hot_minutes=15)
+
+
+def _stored(warehouse: ChdbWarehouse, partition: int, minutes: list[int]) -> int:
+    row = warehouse.query(
+        f"SELECT count() AS n FROM events WHERE slot % 8 = {partition}"
+        f" AND toUnixTimestamp(toStartOfMinute(timestamp)) IN ({','.join(map(str, minutes))})"
+    )
+    return int(row[0]["n"])
