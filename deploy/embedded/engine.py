@@ -32,8 +32,7 @@ STREAMABLE: Final = frozenset(
 """Formats whose blocks may be sent one after another, because they have no header and no footer."""
 
 _ALLOCATOR: Final = "dirty_decay_ms:1000"
-"""What is freed goes back to the system within a second instead of five: merges, which free most, never rest. An
-environment that sets the variable (jemalloc's options) is left as it is."""
+"""What is freed goes back to the system within a second instead of five: merges, which free most, never rest."""
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 
@@ -73,7 +72,7 @@ class Engine:
 
     def __init__(self, data_dir: Path, *, memory_bytes: int) -> None:
         """Open `data_dir`. Raises Fatal when another process has it, or when chdb is not installed."""
-        os.environ.setdefault("JE_MALLOC_CONF", _ALLOCATOR)  # read when the library is loaded
+        os.putenv("JE_MALLOC_CONF", _ALLOCATOR)  # read when the library is loaded
         try:
             module = import_module("chdb._chdb")
         except ImportError as error:
