@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlencode
 
+from deploy.allocator import keep_engine_trimmed
 from deploy.embedded.space import HEADROOM, Space
 from deploy.embedded.statement import BadRequest, Statement, before_settings, first_word, quote
 from schemas.errors import Fatal, HeadraceError
@@ -31,8 +32,6 @@ STREAMABLE: Final = frozenset(
 )
 """Formats whose blocks may be sent one after another, because they have no header and no footer."""
 
-_ALLOCATOR: Final = "dirty_decay_ms:1000"
-"""What is freed goes back to the system within a second instead of five: merges, which free most, never rest."""
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 
@@ -72,7 +71,7 @@ class Engine:
 
     def __init__(self, data_dir: Path, *, memory_bytes: int) -> None:
         """Open `data_dir`. Raises Fatal when another process has it, or when chdb is not installed."""
-        os.putenv("JE_MALLOC_CONF", _ALLOCATOR)  # read when the library is loaded
+        keep_engine_trimmed()
         try:
             module = import_module("chdb._chdb")
         except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -118,6 +119,25 @@ def test_large_blocks_are_given_back() -> None:
     if held["bounded"] is None:
         pytest.skip("the C library of this machine is not glibc")
     assert held["bounded"] + 20 < held["default"], held
+
+
+ENGINE = """
+import ctypes
+from deploy.allocator import keep_engine_trimmed
+
+keep_engine_trimmed()
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_char_p
+print(getenv(b"JE_MALLOC_CONF").decode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is told what to do on Linux")
+@pytest.mark.parametrize(("set_before", "there"), [({}, "dirty_decay_ms:1000"), ({"JE_MALLOC_CONF": "x:1"}, "x:1")])
+def test_options_that_somebody_set_for_the_engine_stay(set_before: dict[str, str], there: str) -> None:
+    command = [sys.executable, "-c", ENGINE]
+    done = subprocess.run(command, env=os.environ | set_before, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == there
 
 
 def _held(mode: str, program: str = PROGRAM) -> float | None:
