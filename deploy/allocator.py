@@ -5,7 +5,8 @@ By default it learns from the first large block that is freed, up to 32 MiB, to 
 from then on, where the holes that they leave are not given back: a worker that merges ever longer arrays in several
 threads grows for as long as it runs. With a fixed bound they are pages of their own, and gone when they are freed. Of
 smaller ones each thread's arena keeps what it once needed, which nobody else can take; there is one arena instead of
-eight for each core, and a process that lives for months returns free pages now and then.
+eight for each core, and a process that lives for months returns free pages now and then. The embedded ClickHouse has an
+allocator of its own, which is told by its environment.
 """
 
 from __future__ import annotations
