@@ -18,6 +18,9 @@ Series = list[tuple[float, float]]
 FLOOR_SECONDS = 300.0
 """The least that a process holds within so long is what no work of a moment accounts for: a merge of the warehouse
 takes a tenth of its memory, and gives it back seconds later. A leak stays, and raises the floor with all the rest."""
+LOOK_SECONDS = 0.25
+"""How often memory is looked at, at least. The more data there is, the shorter are the warehouse's moments between two
+merges: looks that miss them tell how much work there is. Every 5 s they said 194 MiB, where the least was 174."""
 _MOST = 300
 """Points that a line is put through: their pairs are looked at."""
 
@@ -68,7 +71,8 @@ class Watch:
     """Samples the memory of every process of a pipeline, the broker's too, the lag and the freshness. Memory is what
     only the process can give back: not pages of files, which the kernel takes when it needs them.
 
-    `memory`: bytes by name of the process; `lag`: records; `behind`: seconds. A context manager; its thread only looks.
+    `memory`: bytes by name of the process, every `LOOK_SECONDS`; `lag`: records, and `behind`: seconds, both as often
+    as is said. A context manager; its thread only looks.
     """
 
     def __init__(self, pipeline: Pipeline, every: float) -> None:
@@ -98,9 +102,13 @@ class Watch:
         }
 
     def _look_on(self) -> None:
-        while not self._stopping.wait(self._every):
+        asked = self._began
+        while not self._stopping.wait(min(LOOK_SECONDS, self._every)):
             try:
                 self._look()
+                if time.monotonic() - asked >= self._every:
+                    asked = time.monotonic()
+                    self._ask(asked - self._began)
             except Exception:
                 self.failures += 1  # a server was busy; the next look is soon
 
@@ -108,6 +116,8 @@ class Watch:
         at = time.monotonic() - self._began
         for name, pid in self._pids().items():
             self.memory.setdefault(name, []).append((at, float(held_bytes(pid))))
+
+    def _ask(self, at: float) -> None:
         self.behind.append((at, self._pipeline.behind()))
         self.lag.append((at, float(self._pipeline.lag())))
 
