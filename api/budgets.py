@@ -101,7 +101,7 @@ async def read_entries(reader: Reader, asked: Slice, pack: Pack) -> list[Entry]:
     sql = (
         "SELECT toUnixTimestamp64Milli(timestamp), event_type, campaign_id, "
         f"JSONExtractString(properties, '{FROM}'), JSONExtractString(properties, '{TO}'), amount_micros "
-        f"FROM events FINAL WHERE {where} AND timestamp < {bind.time(asked.end_ms)} AND ({stated}) "
+        f"FROM events FINAL WHERE {where} AND {bind.before(asked.end_ms)} AND ({stated}) "
         "ORDER BY timestamp, event_id"
     )
     rows = await reader.rows(sql, bind.params)

@@ -119,7 +119,7 @@ def _people(bind: Binder, asked: CohortQuestion, covered: Coverage | None) -> st
     since = "toUnixTimestamp64Milli(timestamp)"
     return (
         f"(SELECT user_id, {column or _month_of(since)} AS cohort, {since} AS since FROM {signed_up} "
-        f"WHERE timestamp >= {bind.time(asked.start_ms)} AND timestamp < {bind.time(asked.end_ms)})"
+        f"WHERE {bind.within(asked.start_ms, asked.end_ms)})"
     )
 
 
@@ -138,7 +138,7 @@ def _activity(bind: Binder, asked: CohortQuestion) -> str:
     """Signs of life; the sign-up is one. A repeated row names no other user, so it needs no FINAL."""
     roles = asked.pack.roles
     where = events_where(bind, asked.tenant, [*roles["activity"], *roles["signup"]])
-    span = f"timestamp >= {bind.time(asked.start_ms)} AND timestamp < {bind.time(asked.until_ms)}"
+    span = bind.within(asked.start_ms, asked.until_ms)
     return f"(SELECT user_id, timestamp, toInt64(0) AS amount_micros FROM events WHERE {where} AND {span})"
 
 

@@ -95,7 +95,7 @@ def _sources(
     bind: Binder, tenant: str, pack: Pack, declared: Health, moments: Sequence[int], user_id: str | None
 ) -> list[str]:
     since, until = min(moments) - declared.longest_days * DAY, max(moments)
-    span = f"timestamp >= {bind.time(since)} AND timestamp < {bind.time(until)}"
+    span = bind.within(since, until)
     if user_id is not None:
         span += f" AND user_id = {bind(user_id)}"
     orders = order_rows(

@@ -63,7 +63,7 @@ def _activity(bind: Binder, asked: Slice, pack: Pack, _: Coverage | None) -> str
     days = whole_days(asked.start_ms, asked.end_ms)
     first, last, end = bind.time(days.start * DAY), bind.time((days.stop - 1) * DAY), bind.time(days.stop * DAY)
     month = bind.time(asked.end_ms - MONTH_DAYS * DAY)
-    where = f"{events_where(bind, asked.tenant, pack.roles['activity'])} AND timestamp < {bind.time(asked.end_ms)}"
+    where = f"{events_where(bind, asked.tenant, pack.roles['activity'])} AND {bind.before(asked.end_ms)}"
     numbers = (
         "uniqExact(user_id)",
         f"uniqExactIf(user_id, timestamp >= {bind.time(asked.start_ms)})",

@@ -36,7 +36,7 @@ def _sold(bind: Binder, asked: Slice, roles: Roles) -> str:
 
 
 def _spent(bind: Binder, asked: Slice, roles: Roles) -> str:
-    within = f"timestamp >= {bind.time(asked.start_ms)} AND timestamp < {bind.time(asked.end_ms)}"
+    within = bind.within(asked.start_ms, asked.end_ms)
     point = bucket_sql(asked.interval) if asked.interval else "toInt64(0)"
     key = f"toString(campaign_id) AS campaign, {point} AS point"
     spend = (

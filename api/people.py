@@ -82,7 +82,7 @@ def _has(wanted: Wanted, part: Part) -> bool:
 
 def _where(bind: Binder, wanted: Wanted, role: str) -> str:
     """The events of a role before the end."""
-    return f"{events_where(bind, wanted.tenant, wanted.pack.roles[role])} AND timestamp < {bind.time(wanted.end_ms)}"
+    return f"{events_where(bind, wanted.tenant, wanted.pack.roles[role])} AND {bind.before(wanted.end_ms)}"
 
 
 def _never(bind: Binder) -> str:
@@ -117,7 +117,7 @@ def _active(bind: Binder, wanted: Wanted) -> str:
 
 def _response(bind: Binder, wanted: Wanted) -> list[str]:
     """Impressions and clicks, repeats collapsed, and who converted, as the metrics of these names count them."""
-    since = f"timestamp >= {bind.time(wanted.start_ms)}"
+    since = bind.since(wanted.start_ms)
     counted = [
         f"SELECT '{kind}', {_never(bind)}, user_id, '', toInt64(count()) FROM events FINAL "
         f"WHERE {_where(bind, wanted, kind)} AND {since}{extra} GROUP BY user_id"

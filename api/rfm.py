@@ -27,7 +27,7 @@ def scored_rows(bind: Binder, tenant: str, pack: Pack, start_ms: int, end_ms: in
     rows = order_rows(bind, tenant, pack.roles["purchase"], columns, before_ms=end_ms, by_campaign=False)
     users = (
         "SELECT user_id, max(timestamp) AS last, count() AS n, sum(toInt128(amount_micros)) AS paid "
-        f"FROM {rows} WHERE timestamp >= {bind.time(start_ms)} GROUP BY user_id"
+        f"FROM {rows} WHERE {bind.since(start_ms)} GROUP BY user_id"
     )
     scores = ", ".join(f"{_SCORE.format(value)} AS {name}" for name, value in zip("rfm", _VALUES, strict=True))
     return f"(SELECT *, {scores} FROM ({users}))"

@@ -146,7 +146,7 @@ class SegmentReader:
         """The newest round, or news of somebody else about segments."""
         bind = Binder()
         told = events_where(bind, wanted.tenant, wanted.pack.roles["segment"])
-        where = f"timestamp < {bind.time(wanted.end_ms)}"
+        where = bind.before(wanted.end_ms)
         round_ = (
             f"tenant = {bind(wanted.tenant)} AND event_type = {bind(REFRESHED)} "
             "AND JSONExtractString(properties, 'data_source') = 'segments'"

@@ -252,6 +252,6 @@ def clicks_after_messages(bind: Binder, q: Question) -> Rows:
     """Clicks of users who opened an e-mail or push message of the same campaign before the end of the range."""
     clicks = of_role("click")(bind, q)
     opened = events_where(bind, q.asked.tenant, q.pack.roles["message_open"])
-    end = bind.time(q.asked.end_ms)
-    pairs = f"SELECT user_id, campaign_id FROM events WHERE {opened} AND {BY_MESSAGE} AND timestamp < {end}"
+    before = bind.before(q.asked.end_ms)
+    pairs = f"SELECT user_id, campaign_id FROM events WHERE {opened} AND {BY_MESSAGE} AND {before}"
     return Rows(clicks.source, [*clicks.conditions, f"(user_id, campaign_id) IN ({pairs})"])

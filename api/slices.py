@@ -17,6 +17,7 @@ MOST_MONTHS: Final = 12
 """The last of these that anybody asks for, counted from 0."""
 BEGINNING: Final = -2_208_988_800_000
 """1900-01-01, where DateTime64 begins, in milliseconds: no event is older."""
+_LAST_DAY: Final = 0xFFFF
 _MONDAY: Final = 4 * DAY_MS
 """1970-01-05, the first Monday, in milliseconds."""
 
@@ -106,6 +107,26 @@ class Binder:
     def time(self, ms: int) -> str:
         """A place for a moment, comparable with the DateTime64 columns."""
         return f"fromUnixTimestamp64Milli({self(ms, 'Int64')}, 'UTC')"
+
+    def since(self, ms: int) -> str:
+        """The condition that rows shaped like `events` are not older.
+
+        It names the day as well, by which `events` is ordered within a type: of a time alone, whole months are read.
+        """
+        return f"timestamp >= {self.time(ms)} AND toDate(timestamp) >= toDate({self(day_number(ms), 'UInt16')})"
+
+    def before(self, ms: int) -> str:
+        """The condition that rows shaped like `events` are older; it names the day, see `since`."""
+        return f"timestamp < {self.time(ms)} AND toDate(timestamp) <= toDate({self(day_number(ms - 1), 'UInt16')})"
+
+    def within(self, start_ms: int, end_ms: int) -> str:
+        """The condition that rows shaped like `events` lie in [start, end); it names the days, see `since`."""
+        return f"{self.since(start_ms)} AND {self.before(end_ms)}"
+
+
+def day_number(ms: int) -> int:
+    """The UTC day that holds `ms`, as ClickHouse's Date counts: since 1970, before which no event lies, to 2149."""
+    return min(max(ms // DAY_MS, 0), _LAST_DAY)
 
 
 def filter_where(bind: Binder, dimension: Dimension, value: Filter, of: str = "") -> str:

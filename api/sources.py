@@ -12,6 +12,8 @@ from typing import Final
 from api.slices import DAY_MS, Binder, Pieces, Slice, filter_where
 from schemas.taxonomy.pack import EventRef
 
+_LONG_MS: Final = 366 * DAY_MS
+"""The days of longer parts are not named one by one: one may begin long before the first event."""
 _ORDER_KEY: Final = "order_id, if(order_id = '', event_id, '')"
 """A purchase without an order id is an order of its own."""
 
@@ -40,24 +42,25 @@ def range_where(bind: Binder, asked: Slice) -> list[str]:
 def span_where(bind: Binder, asked: Slice, start_ms: int | None) -> list[str]:
     """The condition on the time alone, from `start_ms` on, or from the beginning of all."""
     if asked.pieces is None:
-        since = [] if start_ms is None else [f"timestamp >= {bind.time(start_ms)}"]
-        return [*since, f"timestamp < {bind.time(asked.end_ms)}"]
+        return [*([] if start_ms is None else [bind.since(start_ms)]), bind.before(asked.end_ms)]
     return pieces_where(bind, asked.pieces)
 
 
 def pieces_where(bind: Binder, pieces: Pieces) -> list[str]:
     """The condition that the time lies in one of these parts, which are in order."""
-    outer = [f"timestamp >= {bind.time(pieces[0][0])}", f"timestamp < {bind.time(pieces[-1][1])}"]
+    outer = bind.within(pieces[0][0], pieces[-1][1])
     if len(pieces) == 1:
-        return outer
-    days = [day for start, end in pieces for day in range(-(-start // DAY_MS), end // DAY_MS)]
-    inner = [f"toInt32(toDate32(timestamp)) IN {bind(days, 'Array(Int32)')}"] if days else []
-    inner += [
-        f"(timestamp >= {bind.time(start)} AND timestamp < {bind.time(end)})"
-        for piece in pieces
-        for start, end in _cut_days(*piece)
-    ]
-    return [*outer, f"({' OR '.join(inner)})"]
+        return [outer]
+    days, ranges = list[int](), list[tuple[int, int]]()
+    for start, end in pieces:
+        if end - start > _LONG_MS:
+            ranges.append((start, end))
+        else:
+            days += range(-(-start // DAY_MS), end // DAY_MS)
+            ranges += _cut_days(start, end)
+    inner = [f"toDate(timestamp) IN {bind(days, 'Array(UInt16)')}"] if days else []
+    inner += [f"({bind.within(start, end)})" for start, end in ranges]
+    return [outer, f"({' OR '.join(inner)})"]
 
 
 def _cut_days(start: int, end: int) -> Pieces:
@@ -109,7 +112,7 @@ def order_rows(
     """
     conditions = [events_where(bind, tenant, refs), *([only] if only else [])]
     if before_ms is not None:
-        conditions.append(f"timestamp < {bind.time(before_ms)}")
+        conditions.append(bind.before(before_ms))
     key = f"campaign_id, {_ORDER_KEY}" if by_campaign else _ORDER_KEY
     first = _first({name: _plain(name) for name in columns}, "(timestamp, event_id)")
     return _at_first(first, columns, f"events WHERE {' AND '.join(conditions)} GROUP BY {key}")
@@ -151,7 +154,7 @@ def signup_rows(
     carried = [name for name in columns if name not in ("user_id", "amount_micros")]
     first = _first({name: _plain(name) for name in carried}, "(timestamp, event_id)")
     where = [events_where(bind, tenant, signups)]
-    where += [] if before_ms is None else [f"timestamp < {bind.time(before_ms)}"]
+    where += [] if before_ms is None else [bind.before(before_ms)]
     where += [f"user_id IN ({users})"] if users else []
     return _at_first(first, carried, f"events WHERE {' AND '.join(where)} GROUP BY user_id", "user_id")
 
@@ -197,7 +200,7 @@ def first_conversion_rows(
     orders = order_rows(bind, tenant, roles["conversion"], names, before_ms=before_ms, by_campaign=True)
     first = _first({name: name for name in carried}, "(timestamp, event_id)")
     converted = _at_first(first, carried, f"{orders} GROUP BY campaign_id, user_id", "campaign_id, user_id")
-    sent = f"{events_where(bind, tenant, roles['impression'])} AND timestamp < {bind.time(before_ms)}"
+    sent = f"{events_where(bind, tenant, roles['impression'])} AND {bind.before(before_ms)}"
     delivered = (
         "(SELECT toString(campaign_id) AS campaign, user_id, min(timestamp) AS since "
         f"FROM events WHERE {sent} AND NOT is_holdout GROUP BY campaign, user_id)"

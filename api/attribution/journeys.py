@@ -149,7 +149,7 @@ def _orders(bind: Binder, asked: Asked) -> str:
     return (
         "(SELECT timestamp, user_id, amount_micros, segment, "
         f"(user_id, (timestamp, event_id)) IN (SELECT user_id, first FROM {first}) AS newcomer "
-        f"FROM {ever} WHERE timestamp >= {bind.time(one.start_ms)})"
+        f"FROM {ever} WHERE {bind.since(one.start_ms)})"
     )
 
 
@@ -163,12 +163,12 @@ def _people(bind: Binder, asked: Asked) -> str:
 
 
 def _touches(bind: Binder, asked: Asked, *columns: str) -> str:
-    since, until = bind.time(asked.slice.start_ms - asked.lookback_ms), bind.time(asked.slice.end_ms)
+    within = bind.within(asked.slice.start_ms - asked.lookback_ms, asked.slice.end_ms)
     named = "".join(f", toString({column}) AS {column}_of" for column in columns)
     return (
         "SELECT user_id, timestamp, toUnixTimestamp64Milli(timestamp) AS ms, event_id, toString(segment) AS segment"
         f"{named} FROM events FINAL WHERE {events_where(bind, asked.slice.tenant, asked.touches)} "
-        f"AND NOT is_holdout AND timestamp >= {since} AND timestamp < {until}"
+        f"AND NOT is_holdout AND {within}"
     )
 
 
@@ -181,12 +181,12 @@ def _by_channel(bind: Binder, asked: Asked) -> str:
     """Touches with their own channel, else that of the campaign's newest sign to the user up to the touch."""
     tenant, source = asked.slice.tenant, asked.rules.channel
     reach = source.days * DAY_MS
-    since = bind.time(asked.slice.start_ms - asked.lookback_ms - reach)
+    within = bind.within(asked.slice.start_ms - asked.lookback_ms - reach, asked.slice.end_ms)
     signs = (
         "SELECT user_id, toString(campaign_id) AS campaign, timestamp, "
         "argMax(toString(channel), event_id) AS sign FROM events "
         f"WHERE {events_where(bind, tenant, asked.channel_events)} AND NOT is_holdout AND channel != '' "
-        f"AND campaign_id != '' AND timestamp >= {since} AND timestamp < {bind.time(asked.slice.end_ms)} "
+        f"AND campaign_id != '' AND {within} "
         "GROUP BY user_id, campaign, timestamp"
     )
     near = f"s.sign != '' AND s.timestamp >= t.timestamp - toIntervalDay({source.days})"

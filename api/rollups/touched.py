@@ -124,8 +124,8 @@ def reaches(
 
 def _changes(bind: Binder, tenant: str, since_ms: int, before: int, columns: str, where: str) -> str:
     """A subquery of events of days before `before` that were stored, or taken out, since."""
-    since, end = bind.time(max(since_ms, BEGINNING)), bind.time(before * DAY_MS)
-    mine = f"tenant = {bind(tenant)} AND timestamp < {end} AND {where}"
+    since = bind.time(max(since_ms, BEGINNING))
+    mine = f"tenant = {bind(tenant)} AND {bind.before(before * DAY_MS)} AND {where}"
     return (
         f"(SELECT {columns} FROM events WHERE {mine} AND inserted_at >= {since} UNION ALL "
         f"SELECT {columns} FROM conflicts WHERE {mine} AND moved AND found_at >= {since})"

@@ -57,8 +57,8 @@ async def windows(ctx: Ctx, who: Who, query: Annotated[WindowQuery, Query()]) ->
     only = "" if query.event_type is None else f" AND event_type = {users(query.event_type)}"
     people = (
         f"SELECT grouping(g), toString({by}) AS g, uniqExact(user_id) FROM events FINAL "
-        f"WHERE tenant = {users(who.tenant)} AND timestamp >= {users.time(start)} "
-        f"AND timestamp < {users.time(end)}{only} GROUP BY GROUPING SETS ((), (g))"
+        f"WHERE tenant = {users(who.tenant)} AND {users.within(start, end)}{only} "
+        f"GROUP BY GROUPING SETS ((), (g))"
     )
     rows, distinct, as_of = await asyncio.gather(
         ctx.reader.rows(cells, counted.params), ctx.reader.rows(people, users.params), ctx.ledger.as_of(who.tenant)
