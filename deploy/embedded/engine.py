@@ -32,6 +32,8 @@ STREAMABLE: Final = frozenset(
 )
 """Formats whose blocks may be sent one after another, because they have no header and no footer."""
 
+IDLE_THREADS: Final = 4
+"""That the engine keeps for later; a thread is begun in microseconds."""
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 
@@ -140,6 +142,7 @@ def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
     """Settings of every connection. Parsing in one thread is a third cheaper than in two that share the cores.
 
     Conditions are on times that move on, so what the engine remembers of them is of no use, and grows to 100 MB.
+    For each outdated part that it removes it takes a thread, and would keep 140 of them, with their stacks and blocks.
     """
     per_query = memory_bytes * 6 // 10
     return {
@@ -151,6 +154,7 @@ def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
         "index_mark_cache_size": memory_bytes // 10,
         "background_pool_size": 2,
         "background_schedule_pool_size": 4,
+        "max_thread_pool_free_size": IDLE_THREADS,
         "session_timezone": "UTC",
         "async_insert": 0,
         "input_format_parallel_parsing": 0,
