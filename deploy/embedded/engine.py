@@ -32,8 +32,11 @@ STREAMABLE: Final = frozenset(
 )
 """Formats whose blocks may be sent one after another, because they have no header and no footer."""
 
-IDLE_THREADS: Final = 4
-"""That the engine keeps for later; a thread is begun in microseconds."""
+CONFIG: Final = b"""<clickhouse><merge_tree>
+    <concurrent_part_removal_threshold>1000000</concurrent_part_removal_threshold>
+</merge_tree></clickhouse>"""
+"""What the engine takes from a file only. Outdated parts are removed by one thread. Of more than 100 at once it would
+remove each in a thread of its own, and keep those 128 from then on, with their stacks and free blocks of memory."""
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 
@@ -80,10 +83,14 @@ class Engine:
             raise Fatal(f"the embedded warehouse needs chdb: install headrace[embedded] ({error})") from error
         self._connect: Callable[[str], Any] = module.connect
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._target = f"{data_dir.resolve()}?{urlencode(_defaults(memory_bytes))}"
+        self._open = contextlib.ExitStack()
+        config = self._open.enter_context(_file_with(CONFIG))
+        # The engine does not decode what it is given: a path stays as it is.
+        self._target = f"{data_dir.resolve()}?config-file={config}&{urlencode(_defaults(memory_bytes))}"
         try:
             self._keeper = self._connect(self._target)
         except RuntimeError as error:
+            self._open.close()
             raise Fatal(
                 f"cannot open the warehouse in {data_dir}: another process may be using it, or it is damaged ({error})"
             ) from error
@@ -95,6 +102,7 @@ class Engine:
         """Flush and release the data directory; no `run` may be active."""
         self._space.close()
         self._keeper.close()
+        self._open.close()
 
     def command(self, sql: str) -> list[list[str]]:
         """A statement of ours: the rows of its answer. Raises EngineError."""
@@ -142,7 +150,6 @@ def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
     """Settings of every connection. Parsing in one thread is a third cheaper than in two that share the cores.
 
     Conditions are on times that move on, so what the engine remembers of them is of no use, and grows to 100 MB.
-    For each outdated part that it removes it takes a thread, and would keep 140 of them, with their stacks and blocks.
     """
     per_query = memory_bytes * 6 // 10
     return {
@@ -154,7 +161,6 @@ def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
         "index_mark_cache_size": memory_bytes // 10,
         "background_pool_size": 2,
         "background_schedule_pool_size": 4,
-        "max_thread_pool_free_size": IDLE_THREADS,
         "session_timezone": "UTC",
         "async_insert": 0,
         "input_format_parallel_parsing": 0,
