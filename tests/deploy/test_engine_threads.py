@@ -1,0 +1,36 @@
+"""The embedded warehouse's threads: removing many outdated parts at once takes no more of them than anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.embedded import warehouse
+from schemas.clock import SystemClock
+from sinks.warehouse import Warehouse
+from tests.e2e.doors import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("door")]
+
+PARTS = 300
+
+
+def test_many_outdated_parts_are_removed_without_many_threads(tmp_path: Path) -> None:
+    """Each thread keeps its stack and free blocks of memory for as long as the engine runs."""
+    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
+    try:
+        client = Warehouse(server.url)
+        client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY n PARTITION BY n % 100")
+        client.command("SYSTEM STOP MERGES numbered")
+        for _ in range(PARTS // 100):
+            client.command("INSERT INTO numbered SELECT number FROM numbers(1000)")
+        before = psutil.Process(server.process.pid).num_threads()
+        client.command("TRUNCATE TABLE numbered")
+        left = "SELECT count() AS n FROM system.parts WHERE table = 'numbered'"
+        eventually(lambda: int(client.query(left)[0]["n"]), lambda n: n == 0, within=60)
+        assert psutil.Process(server.process.pid).num_threads() < before + 30
+        client.close()
+    finally:
+        server.stop()
