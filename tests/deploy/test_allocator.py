@@ -133,7 +133,10 @@ print(getenv(b"JE_MALLOC_CONF").decode())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator is told what to do on Linux")
-@pytest.mark.parametrize(("set_before", "there"), [({}, "dirty_decay_ms:1000"), ({"JE_MALLOC_CONF": "x:1"}, "x:1")])
+@pytest.mark.parametrize(
+    ("set_before", "there"),
+    [({}, "dirty_decay_ms:1000,tcache_max:4096"), ({"JE_MALLOC_CONF": "x:1"}, "x:1")],
+)
 def test_options_that_somebody_set_for_the_engine_stay(set_before: dict[str, str], there: str) -> None:
     command = [sys.executable, "-c", ENGINE]
     done = subprocess.run(command, env=os.environ | set_before, capture_output=True, text=True, check=True)

@@ -259,12 +259,14 @@ def test_another_path_is_a_clear_404(door: ServerHandle) -> None:
     connection.close()
 
 
-def test_what_the_engine_frees_goes_back_within_a_second(door: ServerHandle) -> None:
-    """Not within jemalloc's five, in which merges that never rest free a fifth of all that the process holds."""
+def test_what_the_engine_frees_goes_back(door: ServerHandle) -> None:
+    """Within a second, not within jemalloc's five, in which merges that never rest free a fifth of all that the process
+    holds; and threads keep small blocks only."""
     _, _, options = ask(door, b"SELECT * FROM system.jemalloc_stats FORMAT TSVRaw")
     if b"jemalloc statistics" not in options:
         pytest.skip("the engine of this machine has another allocator")
     assert b"opt.dirty_decay_ms: 1000 " in options
+    assert b"opt.tcache_max: 4096\n" in options
 
 
 def test_a_second_server_on_the_same_folder_is_refused(door: ServerHandle, tmp_path: Path) -> None:
