@@ -135,7 +135,7 @@ print(getenv(b"JE_MALLOC_CONF").decode())
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator is told what to do on Linux")
 @pytest.mark.parametrize(
     ("set_before", "there"),
-    [({}, "dirty_decay_ms:1000,tcache_max:4096"), ({"JE_MALLOC_CONF": "x:1"}, "x:1")],
+    [({}, "dirty_decay_ms:100,tcache_max:1024"), ({"JE_MALLOC_CONF": "x:1"}, "x:1")],
 )
 def test_options_that_somebody_set_for_the_engine_stay(set_before: dict[str, str], there: str) -> None:
     command = [sys.executable, "-c", ENGINE]
