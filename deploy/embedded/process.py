@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from schemas.errors import Fatal
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LOWEST_PORT: Final = 20_000
 _PORT_COUNT: Final = 12_000
+_given: Final = deque[int](maxlen=1_000)
 _LAUNCH: Final = (
     "import ctypes, os, sys\n"
     "ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG, SIGKILL; it survives exec
@@ -35,15 +37,21 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Different loopback ports that nobody uses at this moment, below those that the kernel gives to clients."""
+    """Different loopback ports that nobody uses at this moment, below those that the kernel gives to clients.
+
+    The last thousand that this process was given are left out: who asked for one may not listen on it yet.
+    """
     with contextlib.ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
             probe = held.enter_context(socket.socket())
             port = _LOWEST_PORT + random_u32() % _PORT_COUNT
+            if port in _given:
+                continue
             with contextlib.suppress(OSError):
                 probe.bind((host, port))
                 ports.append(port)
+                _given.append(port)
         return ports
 
 
