@@ -58,7 +58,7 @@ async def windows(ctx: Ctx, who: Who, query: Annotated[WindowQuery, Query()]) ->
     people = (
         f"SELECT grouping(g), toString({by}) AS g, uniqExact(user_id) FROM events FINAL "
         f"WHERE tenant = {users(who.tenant)} AND {users.within(start, end)}{only} "
-        f"GROUP BY GROUPING SETS ((), (g))"
+        "GROUP BY GROUPING SETS ((), (g))"
     )
     rows, distinct, as_of = await asyncio.gather(
         ctx.reader.rows(cells, counted.params), ctx.reader.rows(people, users.params), ctx.ledger.as_of(who.tenant)

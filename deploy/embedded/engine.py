@@ -1,6 +1,6 @@
 """The chdb engine: one process owns a data directory, and every statement runs on a connection of its own.
 
-A connection costs 0.1 ms, so settings, parameters and `readonly` never leak from one request into another.
+A connection costs 0.2 ms, so settings, parameters and `readonly` never leak from one request into another.
 Delivery: an insert is in the table when `run` returns (`async_insert=0`); a failed one stores none of its last block.
 What a full disk does is the matter of `deploy.embedded.space`.
 """
@@ -32,7 +32,7 @@ STREAMABLE: Final = frozenset(
 )
 """Formats whose blocks may be sent one after another, because they have no header and no footer."""
 
-CONFIG: Final = b"""<clickhouse><merge_tree>
+_CONFIG: Final = b"""<clickhouse><merge_tree>
     <concurrent_part_removal_threshold>1000000</concurrent_part_removal_threshold>
 </merge_tree></clickhouse>"""
 """What the engine takes from a file only. Outdated parts are removed by one thread. Of more than 100 at once it would
@@ -83,14 +83,12 @@ class Engine:
             raise Fatal(f"the embedded warehouse needs chdb: install headrace[embedded] ({error})") from error
         self._connect: Callable[[str], Any] = module.connect
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._open = contextlib.ExitStack()
-        config = self._open.enter_context(_file_with(CONFIG))
-        # The engine does not decode what it is given: a path stays as it is.
-        self._target = f"{data_dir.resolve()}?config-file={config}&{urlencode(_defaults(memory_bytes))}"
+        folder, options = data_dir.resolve(), urlencode(_defaults(memory_bytes))
+        self._target = f"{folder}?{options}"
         try:
-            self._keeper = self._connect(self._target)
+            with _file_with(_CONFIG) as config:  # a path as it is: the engine does not decode what it is given
+                self._keeper = self._connect(f"{folder}?config-file={config}&{options}")
         except RuntimeError as error:
-            self._open.close()
             raise Fatal(
                 f"cannot open the warehouse in {data_dir}: another process may be using it, or it is damaged ({error})"
             ) from error
@@ -102,7 +100,6 @@ class Engine:
         """Flush and release the data directory; no `run` may be active."""
         self._space.close()
         self._keeper.close()
-        self._open.close()
 
     def command(self, sql: str) -> list[list[str]]:
         """A statement of ours: the rows of its answer. Raises EngineError."""

@@ -44,10 +44,10 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     with contextlib.ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
-            probe = held.enter_context(socket.socket())
             port = _LOWEST_PORT + random_u32() % _PORT_COUNT
             if port in _given:
                 continue
+            probe = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 probe.bind((host, port))
                 ports.append(port)
