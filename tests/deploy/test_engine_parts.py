@@ -1,4 +1,4 @@
-"""The embedded warehouse's threads: removing many outdated parts at once takes no more of them than anything else."""
+"""The embedded warehouse's outdated parts: they are gone soon, and many of them take no more threads than few."""
 
 from __future__ import annotations
 
@@ -31,6 +31,25 @@ def test_many_outdated_parts_are_removed_without_many_threads(tmp_path: Path) ->
         left = "SELECT count() AS n FROM system.parts WHERE table = 'numbered'"
         eventually(lambda: int(client.query(left)[0]["n"]), lambda n: n == 0, within=60)
         assert psutil.Process(server.process.pid).num_threads() < before + 30
+        client.close()
+    finally:
+        server.stop()
+
+
+def test_outdated_parts_are_removed_soon_and_what_replaced_them_is_on_the_disk(tmp_path: Path) -> None:
+    """Of its own accord the engine looks for them after 30 s at the earliest, and seldom after that."""
+    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
+    try:
+        client = Warehouse(server.url)
+        client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY n")
+        outdated = "SELECT count() AS n FROM system.parts WHERE table = 'numbered' AND NOT active"
+        synced = "SELECT sum(value) AS n FROM system.events WHERE event = 'FileSync'"
+        for rows in (10, 10, 200_000):
+            before = int(client.query(synced)[0]["n"])
+            client.command(f"INSERT INTO numbered SELECT number FROM numbers({rows})")
+            client.command("OPTIMIZE TABLE numbered FINAL")
+            assert (int(client.query(synced)[0]["n"]) > before) == (rows > 100_000)
+            eventually(lambda: int(client.query(outdated)[0]["n"]), lambda n: n == 0, within=20)
         client.close()
     finally:
         server.stop()
