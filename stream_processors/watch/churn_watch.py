@@ -28,7 +28,7 @@ from stream_processors.ports import PublisherPort, WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings
 from stream_processors.sql import Roles, moment, text
-from stream_processors.watch.tenants import OLD_SECONDS, QUIET_SECONDS, ROUND_DELAY_SECONDS, is_being_filled, tenants
+from stream_processors.watch.tenants import OLD_SECONDS, QUIET_SECONDS, ROUND_DELAY_SECONDS, Tenants, is_being_filled
 
 log = logging.getLogger("headrace.churn")
 
@@ -64,7 +64,7 @@ class ChurnWatch:
         self._stopping = stopping
         self._stored_until = stored_until or (lambda: clock.now() - STORED_SECONDS)
         self._settings, self._packs, self._warehouse, self._publisher = settings, packs, warehouse, publisher
-        self._new_runner, self._clock, self._metrics = new_runner, clock, metrics
+        self._new_runner, self._clock, self._metrics, self._tenants = new_runner, clock, metrics, Tenants(warehouse)
         self._runners: dict[str, ChurnRunner] = {}
         self._looked: dict[str, float] = {}
 
@@ -75,7 +75,7 @@ class ChurnWatch:
     def look(self) -> None:
         """One look at every tenant; a passing fault is logged and left for the next."""
         try:
-            for tenant, pack in tenants(self._warehouse):
+            for tenant, pack in self._tenants.look():
                 if self._stopping():
                     return
                 if pack in self._packs and self._packs[pack].get("activity"):

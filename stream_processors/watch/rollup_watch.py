@@ -32,7 +32,7 @@ from stream_processors.ports import WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings
 from stream_processors.watch.rollup_port import RollupPort
-from stream_processors.watch.tenants import ROUND_DELAY_SECONDS, is_being_filled, tenants
+from stream_processors.watch.tenants import ROUND_DELAY_SECONDS, Tenants, is_being_filled
 
 log = logging.getLogger("headrace.rollups")
 
@@ -123,6 +123,7 @@ class RollupWatch:
     ) -> None:
         self._settings, self._packs, self._sql = settings, packs, statements
         self._warehouse, self._clock, self._metrics, self._stopping = warehouse, clock, metrics, stopping
+        self._tenants = Tenants(warehouse)
         self._rests: dict[tuple[str, int], float] = {}
         self._revision = 0
 
@@ -135,7 +136,7 @@ class RollupWatch:
     def look(self) -> None:
         """One round for every tenant; a passing fault is logged and left for the next."""
         try:
-            for tenant, pack in tenants(self._warehouse):
+            for tenant, pack in self._tenants.look():
                 if pack in self._packs:
                     self.round(tenant, self._packs[pack])
         except Retryable as error:

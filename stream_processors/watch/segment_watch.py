@@ -26,7 +26,7 @@ from stream_processors.metrics import WorkerMetrics
 from stream_processors.ports import PublisherPort, WarehousePort
 from stream_processors.routes import Background
 from stream_processors.settings import WatcherSettings
-from stream_processors.watch.tenants import ROUND_DELAY_SECONDS, is_being_filled, tenants
+from stream_processors.watch.tenants import ROUND_DELAY_SECONDS, Tenants, is_being_filled
 
 log = logging.getLogger("headrace.segments")
 
@@ -58,6 +58,7 @@ class SegmentWatch:
         self._packs = {name: pack for name, pack in packs.items() if segments_users(pack)}
         self._settings, self._patterns, self._warehouse, self._publisher = settings, patterns, warehouse, publisher
         self._stored_until, self._clock, self._metrics, self._stopping = stored_until, clock, metrics, stopping
+        self._tenants = Tenants(warehouse)
         self._done: dict[str, int] = {}
         for pack in self._packs.values():
             for pattern, why in patterns.unassignable(pack).items():
@@ -72,7 +73,7 @@ class SegmentWatch:
     def look(self) -> None:
         """One look at every tenant; a passing fault is logged and left for the next."""
         try:
-            for tenant, pack in tenants(self._warehouse):
+            for tenant, pack in self._tenants.look():
                 if self._stopping():
                     return
                 if pack in self._packs:

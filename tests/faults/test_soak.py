@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,7 +14,7 @@ from tests.e2e.doors import eventually
 from tests.faults.oracle import Oracle
 from tests.faults.pipeline import Pipeline
 from tests.faults.sizes import Record, Size
-from tests.faults.soak import Watch, floor, growth_percent_an_hour, percentile
+from tests.faults.soak import LOOK_SECONDS, Watch, floor, growth_percent_an_hour, percentile
 from tests.faults.traffic import Traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
@@ -77,6 +80,25 @@ def test_a_leak_shows_under_work_that_comes_and_goes() -> None:
     leak = [(at, value + 2.0 * at / 3600) for at, value in busy]
     assert 1.5 < growth_percent_an_hour(floor(leak)) < 2.5
     assert floor(busy[:50]) == busy[:50], "too short for a floor"
+
+
+def test_memory_is_looked_at_often_and_servers_are_asked_seldom() -> None:
+    """A server that does not answer costs no look at memory, and a process that has ended none at the others."""
+
+    def away() -> int:
+        raise ConnectionError
+
+    here = SimpleNamespace(pid=os.getpid(), alive=True)
+    gone = SimpleNamespace(pid=2**22 + 1, alive=False)
+    broker = SimpleNamespace(cluster=SimpleNamespace(nodes=[SimpleNamespace(pid=os.getpid(), number=1)]))
+    pipeline = SimpleNamespace(processes={"worker": here, "api": gone}, broker=broker, behind=lambda: 2.0, lag=away)
+    with Watch(cast(Pipeline, pipeline), every=4 * LOOK_SECONDS) as watch:
+        eventually(lambda: watch.failures, lambda failures: failures >= 2, within=60)
+    assert watch.memory.keys() == {"worker", "kafka-1"}
+    assert len(watch.memory["worker"]) > len(watch.behind), "looks between two times that servers are asked"
+    assert all(1 << 20 < held < 1 << 40 for _, held in watch.memory["worker"])
+    assert [seconds for _, seconds in watch.behind][:2] == [2.0, 2.0]
+    assert watch.lag == []
 
 
 def _difference(pipeline: Pipeline) -> int:
