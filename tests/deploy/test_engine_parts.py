@@ -1,4 +1,4 @@
-"""The embedded warehouse's outdated parts: they are gone soon, and many of them take no more threads than few."""
+"""The embedded warehouse's outdated parts are gone soon; neither many parts nor many columns take many threads."""
 
 from __future__ import annotations
 
@@ -31,6 +31,24 @@ def test_many_outdated_parts_are_removed_without_many_threads(tmp_path: Path) ->
         left = "SELECT count() AS n FROM system.parts WHERE table = 'numbered'"
         eventually(lambda: int(client.query(left)[0]["n"]), lambda n: n == 0, within=60)
         assert psutil.Process(server.process.pid).num_threads() < before + 30
+        client.close()
+    finally:
+        server.stop()
+
+
+def test_many_columns_are_read_without_many_threads(tmp_path: Path) -> None:
+    """Of its own accord the engine takes a thread for each column whose marks it does not know yet, up to fifty."""
+    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
+    try:
+        client = Warehouse(server.url)
+        columns = ", ".join(f"c{n} String DEFAULT toString(n)" for n in range(60))
+        settings = "min_rows_for_wide_part = 0, min_bytes_for_wide_part = 0"
+        client.command(f"CREATE TABLE wide (n UInt64, {columns}) ENGINE = MergeTree ORDER BY n SETTINGS {settings}")
+        client.command("INSERT INTO wide (n) SELECT number FROM numbers(20000)")
+        before = psutil.Process(server.process.pid).num_threads()
+        client.command("SYSTEM DROP MARK CACHE")
+        client.query("SELECT sum(cityHash64(*)) AS n FROM wide")
+        assert psutil.Process(server.process.pid).num_threads() < before + 20
         client.close()
     finally:
         server.stop()
