@@ -37,12 +37,11 @@ _CONFIG: Final = b"""<clickhouse><merge_tree>
     <cleanup_delay_period>1</cleanup_delay_period>
     <cleanup_delay_period_random_add>1</cleanup_delay_period_random_add>
     <max_cleanup_delay_period>5</max_cleanup_delay_period>
-    <min_rows_to_fsync_after_merge>100000</min_rows_to_fsync_after_merge>
 </merge_tree></clickhouse>"""
 """What the engine takes from a file only. Outdated parts are removed by one thread. Of more than 100 at once it would
 remove each in a thread of its own, and keep those 128 from then on, with their stacks and free blocks of memory.
 It looks for them every few seconds; of its own accord every 30 to 300, while a thousand and more wait, each of which
-takes 30 KB of memory. What many rows became is on the disk before they go: a power cut takes new rows only."""
+takes 20 KB of memory."""
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 
