@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from deploy.embedded import warehouse
+from deploy.embedded.process import ServerHandle
 from schemas.clock import SystemClock
 from sinks.warehouse import Warehouse
 from tests.e2e.doors import eventually
@@ -15,74 +17,77 @@ from tests.e2e.doors import eventually
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("door")]
 
 PARTS = 300
+A_FEW = 20
+"""Threads more than before: those that answered, and what the engine keeps of them."""
 
 
-def test_many_outdated_parts_are_removed_without_many_threads(tmp_path: Path) -> None:
+class House:
+    """A warehouse in a process of its own, and how many threads that has."""
+
+    def __init__(self, server: ServerHandle) -> None:
+        self.client, self._process = Warehouse(server.url), psutil.Process(server.process.pid)
+
+    def threads(self) -> int:
+        return self._process.num_threads()
+
+    def make_wide(self, settings: str = "") -> None:
+        """A table of 61 columns, each with files of its own."""
+        columns = ", ".join(f"c{n} String DEFAULT toString(n)" for n in range(60))
+        self.client.command(
+            f"CREATE TABLE wide (n UInt64, {columns}) ENGINE = MergeTree ORDER BY n"
+            f" SETTINGS min_rows_for_wide_part = 0, min_bytes_for_wide_part = 0{settings}"
+        )
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
+    try:
+        house = House(server)
+        yield house
+        house.client.close()
+    finally:
+        server.stop()
+
+
+def test_many_outdated_parts_are_removed_without_many_threads(house: House) -> None:
     """Each thread keeps its stack and free blocks of memory for as long as the engine runs."""
-    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
-    try:
-        client = Warehouse(server.url)
-        client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY n PARTITION BY n % 100")
-        client.command("SYSTEM STOP MERGES numbered")
-        for _ in range(PARTS // 100):
-            client.command("INSERT INTO numbered SELECT number FROM numbers(1000)")
-        before = psutil.Process(server.process.pid).num_threads()
-        client.command("TRUNCATE TABLE numbered")
-        left = "SELECT count() AS n FROM system.parts WHERE table = 'numbered'"
-        eventually(lambda: int(client.query(left)[0]["n"]), lambda n: n == 0, within=60)
-        assert psutil.Process(server.process.pid).num_threads() < before + 30
-        client.close()
-    finally:
-        server.stop()
+    house.client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY n PARTITION BY n % 100")
+    house.client.command("SYSTEM STOP MERGES numbered")
+    for _ in range(PARTS // 100):
+        house.client.command("INSERT INTO numbered SELECT number FROM numbers(1000)")
+    before = house.threads()
+    house.client.command("TRUNCATE TABLE numbered")
+    left = "SELECT count() AS n FROM system.parts WHERE table = 'numbered'"
+    eventually(lambda: int(house.client.query(left)[0]["n"]), lambda n: n == 0, within=60)
+    assert house.threads() < before + A_FEW
 
 
-def test_many_columns_are_read_without_many_threads(tmp_path: Path) -> None:
-    """Of its own accord the engine takes a thread for each column whose marks it does not know yet, up to fifty."""
-    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
-    try:
-        client = Warehouse(server.url)
-        columns = ", ".join(f"c{n} String DEFAULT toString(n)" for n in range(60))
-        settings = "min_rows_for_wide_part = 0, min_bytes_for_wide_part = 0"
-        client.command(f"CREATE TABLE wide (n UInt64, {columns}) ENGINE = MergeTree ORDER BY n SETTINGS {settings}")
-        client.command("INSERT INTO wide (n) SELECT number FROM numbers(20000)")
-        before = psutil.Process(server.process.pid).num_threads()
-        client.command("SYSTEM DROP MARK CACHE")
-        client.query("SELECT sum(cityHash64(*)) AS n FROM wide")
-        assert psutil.Process(server.process.pid).num_threads() < before + 20
-        client.close()
-    finally:
-        server.stop()
-
-
-def test_outdated_parts_are_removed_soon(tmp_path: Path) -> None:
+def test_outdated_parts_are_removed_soon(house: House) -> None:
     """Of its own accord the engine looks for them after 30 s at the earliest, and seldom after that."""
-    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
-    try:
-        client = Warehouse(server.url)
-        client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY n")
-        outdated = "SELECT count() AS n FROM system.parts WHERE table = 'numbered' AND NOT active"
-        for _ in range(3):
-            client.command("INSERT INTO numbered SELECT number FROM numbers(10)")
-            client.command("OPTIMIZE TABLE numbered FINAL")
-            eventually(lambda: int(client.query(outdated)[0]["n"]), lambda n: n == 0, within=20)
-        client.close()
-    finally:
-        server.stop()
+    house.client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY n")
+    outdated = "SELECT count() AS n FROM system.parts WHERE table = 'numbered' AND NOT active"
+    for _ in range(3):
+        house.client.command("INSERT INTO numbered SELECT number FROM numbers(10)")
+        house.client.command("OPTIMIZE TABLE numbered FINAL")
+        eventually(lambda: int(house.client.query(outdated)[0]["n"]), lambda n: n == 0, within=20)
 
 
-def test_large_merges_take_no_threads_that_stay(tmp_path: Path) -> None:
+def test_many_columns_are_read_without_many_threads(house: House) -> None:
+    """Of its own accord the engine takes a thread for each column whose marks it does not know yet, up to fifty."""
+    house.make_wide()
+    house.client.command("INSERT INTO wide (n) SELECT number FROM numbers(20000)")
+    before = house.threads()
+    house.client.command("SYSTEM DROP MARK CACHE")
+    house.client.query("SELECT sum(cityHash64(*)) AS n FROM wide")
+    assert house.threads() < before + A_FEW
+
+
+def test_large_merges_take_no_threads_that_stay(house: House) -> None:
     """As a merge does that waits for the disk: a thread for each file that it wrote."""
-    server = warehouse.start_process(tmp_path / "warehouse", clock=SystemClock())
-    try:
-        client = Warehouse(server.url)
-        columns = ", ".join(f"c{n} String DEFAULT toString(n)" for n in range(60))
-        settings = "min_rows_for_wide_part = 0, min_bytes_for_wide_part = 0, enable_vertical_merge_algorithm = 0"
-        client.command(f"CREATE TABLE wide (n UInt64, {columns}) ENGINE = MergeTree ORDER BY n SETTINGS {settings}")
-        for _ in range(2):
-            client.command("INSERT INTO wide (n) SELECT number FROM numbers(60000)")
-        before = psutil.Process(server.process.pid).num_threads()
-        client.command("OPTIMIZE TABLE wide FINAL")
-        assert psutil.Process(server.process.pid).num_threads() < before + 20
-        client.close()
-    finally:
-        server.stop()
+    house.make_wide(", enable_vertical_merge_algorithm = 0")
+    for _ in range(2):
+        house.client.command("INSERT INTO wide (n) SELECT number FROM numbers(60000)")
+    before = house.threads()
+    house.client.command("OPTIMIZE TABLE wide FINAL")
+    assert house.threads() < before + A_FEW
