@@ -151,8 +151,9 @@ class Engine:
 def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
     """Settings of every connection. Parsing in one thread is a third cheaper than in two that share the cores.
 
-    Conditions are on times that move on, so what the engine remembers of them is of no use, and grows to 100 MB. Marks
-    of a part's columns are read by whoever needs them: a thread for each of fifty is more work, and the threads stay.
+    Conditions are on times that move on, so what the engine remembers of them is of no use, and grows to 100 MB; nor
+    are the sizes of past groupings, of which it keeps one for each condition. Marks of a part's columns are read by
+    whoever needs them: a thread for each of fifty is more work, and the threads stay.
     """
     per_query = memory_bytes * 6 // 10
     return {
@@ -169,6 +170,7 @@ def _defaults(memory_bytes: int) -> Mapping[str, int | str]:
         "input_format_parallel_parsing": 0,
         "min_free_disk_bytes_to_perform_insert": HEADROOM,
         "use_query_condition_cache": 0,
+        "collect_hash_table_stats_during_aggregation": 0,
         "load_marks_asynchronously": 0,
     }
 

@@ -1,4 +1,5 @@
-"""The embedded warehouse's outdated parts are gone soon; neither many parts nor many columns take many threads."""
+"""The embedded warehouse's outdated parts are gone soon; neither many parts nor many columns take many threads; and
+nothing is kept of past queries."""
 
 from __future__ import annotations
 
@@ -91,3 +92,13 @@ def test_large_merges_take_no_threads_that_stay(house: House) -> None:
     before = house.threads()
     house.client.command("OPTIMIZE TABLE wide FINAL")
     assert house.threads() < before + A_FEW
+
+
+def test_sizes_of_past_groupings_are_not_kept(house: House) -> None:
+    """Of its own accord the engine keeps one for each text of a query, and so makes the next table large at once."""
+    house.client.command("CREATE TABLE numbered (n UInt64) ENGINE = MergeTree ORDER BY tuple()")
+    house.client.command("INSERT INTO numbered SELECT number FROM numbers(1000000)")
+    for _ in range(2):
+        house.client.query("SELECT n, count() AS of_it FROM numbered GROUP BY n ORDER BY of_it LIMIT 1")
+    used = "SELECT count() AS n FROM system.events WHERE event = 'AggregationPreallocatedElementsInHashTables'"
+    assert int(house.client.query(used)[0]["n"]) == 0
