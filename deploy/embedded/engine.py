@@ -46,8 +46,8 @@ It looks for them every few seconds; of its own accord every 30 to 300, while a 
 takes 20 KB of memory.
 
 Ten parts or so are merged at a time. Of its own accord the engine, which counts each part as 5 MiB more than it is,
-chooses a part of a few hundred KiB and some new ones, leaves out the new ones but for the first because they are so
-small, and so writes the large part anew with each insert.
+chooses a part of a few hundred KiB and some new ones, leaves out the new ones but for one because they are so small,
+and so writes the large part anew with every insert or two.
 """
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")

@@ -1,8 +1,9 @@
-"""The embedded warehouse's outdated parts are gone soon; neither many parts nor many columns take many threads; and
-sizes of past groupings are not kept."""
+"""The embedded warehouse's outdated parts are gone soon; neither many parts nor many columns take many threads; a
+large part is not written anew for each small one; and sizes of past groupings are not kept."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,26 @@ def test_large_merges_take_no_threads_that_stay(house: House) -> None:
     before = house.threads()
     house.client.command("OPTIMIZE TABLE wide FINAL")
     assert house.threads() < before + A_FEW
+
+
+def test_a_large_part_is_not_merged_with_small_ones(house: House) -> None:
+    """Of its own accord the engine writes a part of 800 KiB anew with every few inserts of ten rows."""
+    large, inserts, rows = 200_000, 40, 10
+    merged = "SELECT sum(value) AS n FROM system.events WHERE event = 'MergedRows'"
+
+    def merged_rows(table: str, settings: str = "") -> int:
+        house.client.command(f"CREATE TABLE {table} (n UInt64) ENGINE = MergeTree ORDER BY n {settings}")
+        house.client.command(f"INSERT INTO {table} SELECT number FROM numbers({large})")
+        before = int(house.client.query(merged)[0]["n"])
+        for number in range(inserts):
+            first = large + number * rows
+            house.client.command(f"INSERT INTO {table} SELECT number FROM numbers({first}, {rows})")
+            time.sleep(0.05)  # for a merge to begin, which nothing tells
+        return int(house.client.query(merged)[0]["n"]) - before
+
+    assert 0 < merged_rows("ours") < large
+    own = "merge_selector_base = 5, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 1"
+    assert merged_rows("as_it_is", f"SETTINGS {own}") > 3 * large, "the engine would not do so"
 
 
 def test_sizes_of_past_groupings_are_not_kept(house: House) -> None:
