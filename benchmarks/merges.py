@@ -24,7 +24,7 @@ MINUTE_ROWS = 2_300
 """Rows of the ledger a minute, as in the soak."""
 STAGES = ("received", "accepted", "duplicate")
 QUESTIONS = 50
-OWN = "merge_selector_base = 5, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 1"
+OWN = "merge_selector_enable_heuristic_to_remove_small_parts_at_right = 1"
 
 
 def measure(engine: Engine, table: str, rows: int, seconds: float, settings: str) -> str:

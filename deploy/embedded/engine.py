@@ -37,7 +37,6 @@ _MERGE_TREE: Final[Mapping[str, int]] = {
     "cleanup_delay_period": 1,
     "cleanup_delay_period_random_add": 1,
     "max_cleanup_delay_period": 5,
-    "merge_selector_base": 10,
     "merge_selector_enable_heuristic_to_remove_small_parts_at_right": 0,
 }
 """What the engine takes from a file only. Outdated parts are removed by one thread. Of more than 100 at once it would
@@ -45,9 +44,9 @@ remove each in a thread of its own, and keep those 128 from then on, with their 
 It looks for them every few seconds; of its own accord every 30 to 300, while a thousand and more wait, each of which
 takes 20 KB of memory.
 
-Ten parts or so are merged at a time. Of its own accord the engine, which counts each part as 5 MiB more than it is,
-chooses a part of a few hundred KiB and some new ones, leaves out the new ones but for one because they are so small,
-and so writes the large part anew with every insert or two.
+Small parts are merged with a large one five at a time at least. Of its own accord the engine, which counts each part as
+5 MiB more than it is, chooses a part of a few hundred KiB and some new ones, then leaves out the new ones but for one
+because they are so small, and so writes the large part anew with each insert.
 """
 _NO_SUCH_PART: Final = 232
 _CODE: Final = re.compile(r"Code: (\d+)\.")
