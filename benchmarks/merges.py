@@ -8,6 +8,7 @@ system time in seconds a second, the most parts there were, and the milliseconds
 from __future__ import annotations
 
 import argparse
+import random
 import resource
 import sys
 import tempfile
@@ -24,15 +25,13 @@ MINUTE_ROWS = 2_300
 """Rows of the ledger a minute, as in the soak."""
 STAGES = ("received", "accepted", "duplicate")
 QUESTIONS = 50
-OWN = "merge_selector_enable_heuristic_to_remove_small_parts_at_right = 1"
+OWN = " SETTINGS merge_selector_enable_heuristic_to_remove_small_parts_at_right = 1"
 
 
 def measure(engine: Engine, table: str, rows: int, seconds: float, settings: str) -> str:
     """One line of the answer."""
     ledger = (Path(__file__).resolve().parents[1] / "sinks" / "migrations" / "0003_ledger.sql").read_text()
-    engine.command(ledger.replace(" ledger\n", f" {table}\n", 1).strip().rstrip(";"))
-    if settings:
-        engine.command(f"ALTER TABLE {table} MODIFY SETTING {settings}")
+    engine.command(ledger.replace(" ledger\n", f" {table}\n", 1).strip().rstrip(";") + settings)
     engine.command(
         f"INSERT INTO {table}"
         f" SELECT 'acme', toDateTime('2026-11-01 00:00:00', 'UTC') + intDiv(number, {MINUTE_ROWS}) * 60,"
@@ -40,10 +39,10 @@ def measure(engine: Engine, table: str, rows: int, seconds: float, settings: str
     )
     engine.command(f"OPTIMIZE TABLE {table} FINAL")
     merged, before, began = _merged(engine), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
-    most = inserts = 0
+    most, inserts, chance = 0, 0, random.Random(3)  # parts of the very same size are merged among themselves
     while (now := time.monotonic() - began) < seconds:
         values = (
-            f"('acme', '2026-11-20 00:00:00', '{stage}', '', {rows + inserts * 4 + n}, 10, 1)"
+            f"('acme', '2026-11-20 00:00:00', '{stage}', '', {rows + inserts * 4 + n}, {chance.randint(10, 60)}, 1)"
             for n in range(4)
             for stage in STAGES
         )
