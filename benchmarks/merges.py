@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deploy.embedded.engine import Engine
 
-SECOND = 0.1
+PAUSE = 0.1
 """Seconds between two inserts."""
 MINUTE_ROWS = 2_300
 """Rows of the ledger a minute, as in the soak."""
@@ -50,17 +50,17 @@ def measure(engine: Engine, table: str, rows: int, seconds: float, settings: str
         inserts += 1
         if inserts % 10 == 0:
             most = max(most, _parts(engine, table))
-        time.sleep(max(0.0, began + inserts * SECOND - time.monotonic()))
+        time.sleep(max(0.0, began + inserts * PAUSE - time.monotonic()))
     after = resource.getrusage(resource.RUSAGE_SELF)
     user, system = (after.ru_utime - before.ru_utime) / now, (after.ru_stime - before.ru_stime) / now
-    answer = (_merged(engine) - merged) / now
+    merged_rate = (_merged(engine) - merged) / now
     asked = time.monotonic()
     for _ in range(QUESTIONS):
         engine.command(f"SELECT stage, sum(n) FROM {table} FINAL WHERE tenant = 'acme' GROUP BY stage")
     took = (time.monotonic() - asked) / QUESTIONS * 1000
     engine.command(f"DROP TABLE {table} SYNC")
     return (
-        f"{rows:>9,} rows  merged/s {answer:>10,.0f}  user {user:.2f}  system {system:.2f}"
+        f"{rows:>9,} rows  merged/s {merged_rate:>10,.0f}  user {user:.2f}  system {system:.2f}"
         f"  parts {most:>2}  FINAL {took:.0f} ms"
     )
 
