@@ -14,8 +14,17 @@ from schemas.alerting.readings import METRIC_PREFIX, Reading, subject_of
 from schemas.ledger import RECEIVED, RECOVERED
 from stream_processors.ports import WarehousePort
 from stream_processors.sql import Roles, moment, role_condition, text
+from stream_processors.watch.long_sums import NEWEST, LongSum
 
 Needed = set[tuple[str, float, str]]
+
+LEDGER_SECONDS: Final = 60.0
+"""Counts of minutes that are older than `UNSETTLED_SECONDS` are read so often; they seldom change."""
+UNSETTLED_SECONDS: Final = 300
+EVENTS_SECONDS: Final = 600.0
+"""Rows of a day are read so often, at least; those of a shorter window every sixtieth of it."""
+VISIBLE_SECONDS: Final = 10.0
+"""Rows may become visible so long after their `inserted_at`."""
 
 _RATES: Final[Mapping[str, tuple[str, str]]] = {
     "validation_pass_rate_percent": ("accepted", "decided"),
@@ -41,6 +50,7 @@ class Quality:
     def __init__(self, warehouse: WarehousePort, roles: Mapping[str, Roles]) -> None:
         self._warehouse = warehouse
         self._roles = roles
+        self._long: dict[str, LongSum] = {}
 
     def readings(self, needed: Needed, now: float) -> list[Reading]:
         """A reading of each needed (signal, window in seconds, dimension) for each tenant that sent in 24 h."""
@@ -67,35 +77,51 @@ class Quality:
         ]
 
     def _from_ledger(self, wanted: set[str], window: float, now: float) -> list[Reading]:
-        start = now - window
-        expected = [int(start - day * 86400) for day in range(1, 8)]
-        ranges = " OR ".join(f"(minute >= {at} AND minute < {at + int(window)})" for at in expected)
-        rows = self._warehouse.query(f"""
-            SELECT tenant, {_stage("received", start)}, {_stage("accepted", start)}, {_stage("rejected", start)},
-                {_stage("duplicate", start)}, {_stage("late", start)}, {_stage("received", now - 86400, "day")},
-                sumIf(n, {_of("received")} AND ({ranges})) AS earlier,
-                uniqExactIf(toDate(minute), {_of("received")} AND ({ranges})) AS earlier_days
-            FROM ledger FINAL WHERE minute >= {min(expected)} AND tenant != '' GROUP BY tenant""")
-        return [reading for row in rows for reading in _ledger_readings(row, wanted, window, now)]
+        start, day = now - window, now - 86400
+        earlier = [int(start - day * 86400) for day in range(1, 8)]
+        ranges = " OR ".join(f"(minute >= {at} AND minute < {at + int(window)})" for at in earlier)
+
+        def read(side: str, cut: float) -> list[dict[str, Any]]:
+            return self._warehouse.query(f"""
+                SELECT tenant, {_stage("received", start)}, {_stage("accepted", start)}, {_stage("rejected", start)},
+                    {_stage("duplicate", start)}, {_stage("late", start)}, {_stage("received", day, "day")},
+                    sumIf(n, {_of("received")} AND ({ranges})) AS earlier,
+                    uniqExactIf(toDate(minute), {_of("received")} AND ({ranges})) AS earlier_days
+                FROM ledger FINAL WHERE minute {side} {int(cut)} AND tenant != ''
+                    AND (minute >= {int(min(start, day)) // 60 * 60} OR {ranges}) GROUP BY tenant""")
+
+        long = self._long.setdefault(f"ledger {window}", LongSum(LEDGER_SECONDS))
+        sums = long.ask(now, lambda: now // 60 * 60 - UNSETTLED_SECONDS, read)
+        return [one for tenant, row in sums.items() for one in _ledger_readings(tenant, row, wanted, window, now)]
 
     def _freshness(self, window: float, now: float) -> list[Reading]:
-        rows = self._warehouse.query(
-            f"SELECT tenant, toFloat64(max(received_at)) AS newest, count() AS n FROM events"
-            f" WHERE received_at >= {moment(now - window)} AND tenant != '' GROUP BY tenant"
-        )
+        columns = f"toFloat64(max(received_at)) AS {NEWEST}, count() AS n"
         return [
-            _reading(row, "data_freshness_minutes", window, max(0.0, now - row["newest"]) / 60, int(row["n"]), now)
-            for row in rows
+            _reading(tenant, "data_freshness_minutes", window, max(0.0, now - row[NEWEST]) / 60, row["n"], now)
+            for tenant, row in self._from_events("freshness", columns, window, now).items()
         ]
 
     def _row_share(self, signal: str, window: float, now: float) -> list[Reading]:
-        rows = self._warehouse.query(
-            f"SELECT tenant, countIf({_ROW_SHARES[signal]}) AS good, count() AS n FROM events"
-            f" WHERE received_at >= {moment(now - window)} AND tenant != '' GROUP BY tenant"
-        )
+        columns = f"countIf({_ROW_SHARES[signal]}) AS good, count() AS n"
         return [
-            _reading(row, signal, window, 100 * int(row["good"]) / int(row["n"]), int(row["n"]), now) for row in rows
+            _reading(tenant, signal, window, 100 * row["good"] / row["n"], row["n"], now)
+            for tenant, row in self._from_events(signal, columns, window, now).items()
         ]
+
+    def _from_events(self, what: str, columns: str, window: float, now: float) -> dict[str, dict[str, float]]:
+        """Sums of the rows that were received within the window, split by when they were stored."""
+
+        def cut() -> float:
+            return float(self._warehouse.query("SELECT toFloat64(now64(3, 'UTC')) AS now")[0]["now"]) - VISIBLE_SECONDS
+
+        def read(side: str, cut: float) -> list[dict[str, Any]]:
+            return self._warehouse.query(
+                f"SELECT tenant, {columns} FROM events WHERE received_at >= {moment(now - window)}"
+                f" AND inserted_at {side} {moment(cut)} AND tenant != '' GROUP BY tenant"
+            )
+
+        every = min(EVENTS_SECONDS, max(LEDGER_SECONDS, window / 60))
+        return self._long.setdefault(f"{what} {window}", LongSum(every)).ask(now, cut, read)
 
     def _budgets(self, window: float, now: float) -> list[Reading]:
         spend = role_condition(self._roles, "spend")
@@ -146,8 +172,9 @@ _ROW_SHARES: Final = {
 }
 
 
-SLOW_SIGNALS: Final = frozenset({*_ROW_SHARES, f"{METRIC_PREFIX}budget_utilization"})
-"""Signals that read rows of `events`: asked less often than those of the ledger."""
+SLOWER: Final[Mapping[str, int]] = {**dict.fromkeys(_ROW_SHARES, 2), f"{METRIC_PREFIX}budget_utilization": 10}
+"""Signals that read rows of `events`, those of spending since the beginning: asked so many times less often than those
+of the ledger."""
 
 
 def _stage(stage: str, start: float, name: str = "") -> str:
@@ -159,23 +186,23 @@ def _of(stage: str) -> str:
     return f"stage IN ({text(stage)}, {text(RECOVERED)})" if stage == RECEIVED else f"stage = {text(stage)}"
 
 
-def _ledger_readings(row: Mapping[str, Any], wanted: set[str], window: float, now: float) -> list[Reading]:
-    counts = {name: int(value) for name, value in row.items() if name != "tenant"}
+def _ledger_readings(
+    tenant: str, sums: Mapping[str, float], wanted: set[str], window: float, now: float
+) -> list[Reading]:
+    counts = {name: int(value) for name, value in sums.items()}
     counts["decided"] = counts["accepted"] + counts["rejected"]
     found = []
     for signal in sorted(wanted & _RATES.keys()):
         part, whole = (counts[name] for name in _RATES[signal])
-        found.append(_reading(row, signal, window, 100 * part / whole if whole else None, whole, now))
+        found.append(_reading(tenant, signal, window, 100 * part / whole if whole else None, whole, now))
     if "events_received" in wanted:
-        found.append(_reading(row, "events_received", window, counts["received"], counts["day"], now))
+        found.append(_reading(tenant, "events_received", window, counts["received"], counts["day"], now))
     if "ingestion_rate_percent" in wanted and counts["earlier_days"]:
         expected = counts["earlier"] // counts["earlier_days"]
         value = 100 * counts["received"] / expected if expected else None
-        found.append(_reading(row, "ingestion_rate_percent", window, value, expected, now))
+        found.append(_reading(tenant, "ingestion_rate_percent", window, value, expected, now))
     return found
 
 
-def _reading(
-    row: Mapping[str, Any], signal: str, window: float, value: float | None, count: int, now: float
-) -> Reading:
-    return Reading(row["tenant"], signal, "", window, value, count, now)
+def _reading(tenant: str, signal: str, window: float, value: float | None, count: float, now: float) -> Reading:
+    return Reading(tenant, signal, "", window, value, int(count), now)

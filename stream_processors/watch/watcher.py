@@ -36,7 +36,7 @@ from stream_processors.settings import ProcessorSettings, WatcherSettings
 from stream_processors.sql import Roles, moment
 from stream_processors.watch.board import KEEP_SECONDS, Board
 from stream_processors.watch.metric_readings import metric_readings
-from stream_processors.watch.quality import SLOW_SIGNALS, Quality
+from stream_processors.watch.quality import SLOWER, Quality
 from stream_processors.watch.series import HISTORY_SECONDS, history, points
 
 log = logging.getLogger("headrace.watcher")
@@ -95,7 +95,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._old: tuple[float, float] | None = None
         self._specific: dict[tuple[str, str], float] = {}
-        self._quality_readings: dict[str, list[Reading]] = {}
+        self._quality_readings: dict[int, list[Reading]] = {}
         self._due: dict[str, float] = {}
         self._actions_since = 0.0
         self._epoch = 0
@@ -212,15 +212,13 @@ class Watcher:
 
     def _read_quality(self, now: float) -> None:
         """Refresh the readings that are asked of the warehouse, the costly ones less often."""
-        needed = self._rules.needed()
-        slow = {one for one in needed if one[0] in SLOW_SIGNALS}
-        if self._is_due("slow quality", 2 * self._settings.quality_seconds, now):
-            self._quality_readings["slow"] = self._quality.readings(slow, now)
-        if self._is_due("quality", self._settings.quality_seconds, now):
-            self._quality_readings["fast"] = self._quality.readings(needed - slow, now)
-            if self._is_due("quality rows", QUALITY_ROW_SECONDS, now):
-                rows = self._quality.rows(self._known_quality(), now)
-                self._ports.warehouse.insert_lines("data_quality", encode_lines(rows))
+        for times in sorted({1, *SLOWER.values()}):
+            if self._is_due(f"quality {times}", times * self._settings.quality_seconds, now):
+                needed = {one for one in self._rules.needed() if SLOWER.get(one[0], 1) == times}
+                self._quality_readings[times] = self._quality.readings(needed, now)
+        if self._is_due("quality rows", QUALITY_ROW_SECONDS, now):
+            rows = self._quality.rows(self._known_quality(), now)
+            self._ports.warehouse.insert_lines("data_quality", encode_lines(rows))
 
     def _known_quality(self) -> list[Reading]:
         return [reading for readings in self._quality_readings.values() for reading in readings]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import orjson
 import pytest
 
@@ -69,6 +71,44 @@ def test_freshness_is_the_age_of_the_newest_event(warehouse: ChdbWarehouse) -> N
     value, count = read(warehouse, "data_freshness_minutes", 86400.0)
     assert (value, count) == ((NOW - MINUTE) / 60, 3)
     assert read(warehouse, "schema_compliance_percent") == (100 * 2 / 3, 3)
+
+
+def test_later_looks_count_what_was_stored_since_and_read_no_more(warehouse: ChdbWarehouse) -> None:
+    """Of a day with many events, a look reads few, whenever those that were stored since came in."""
+    needed = {("data_freshness_minutes", 86400.0, "tenant"), ("completeness_percent", 3600.0, "tenant")}
+    many = stored(20_000).replace(b'"event_id":"e', b'"inserted_at":%d,"event_id":"old' % (int(time.time()) - 3600))
+    warehouse.insert_lines("events", many)
+    quality = Quality(warehouse, ROLES)
+    assert {one.count for one in quality.readings(needed, NOW)} == {20_000}
+    warehouse.insert_lines("events", stored(5).replace(b'"user_id":"u"', b'"user_id":""'))
+    before = _rows_read(warehouse)
+    found = {one.signal: (one.value, one.count) for one in quality.readings(needed, NOW + 2)}
+    assert _rows_read(warehouse) - before < 1_000
+    assert found == {
+        "data_freshness_minutes": ((NOW + 2 - MINUTE) / 60, 20_005),
+        "completeness_percent": (100 * 20_000 / 20_005, 20_005),
+    }
+
+
+def test_later_looks_read_the_last_minutes_of_the_ledger(warehouse: ChdbWarehouse) -> None:
+    """A minute that is over is read again within one."""
+    needed = {("duplicate_rate_percent", 3600.0, "tenant")}
+    quality = Quality(warehouse, ROLES)
+    last = int(NOW) // 60 * 60
+
+    def rate(now: float) -> float | None:
+        return next(iter(quality.readings(needed, now))).value
+
+    warehouse.insert_lines("ledger", ledger(("accepted", 50), ("duplicate", 5)))
+    assert rate(NOW) == 10.0
+    warehouse.insert_lines("ledger", ledger(("accepted", 50), ("duplicate", 15), minute=last))
+    assert rate(NOW + 2) == 20.0
+    warehouse.insert_lines("ledger", ledger(("late", 1), ("late", 1), ("duplicate", 10)))
+    assert rate(NOW + 61) == 30.0
+
+
+def _rows_read(warehouse: ChdbWarehouse) -> int:
+    return int(warehouse.query("SELECT sum(value) AS n FROM system.events WHERE event = 'SelectedRows'")[0]["n"])
 
 
 def test_budget_utilisation_counts_launches_and_reallocations(warehouse: ChdbWarehouse) -> None:
