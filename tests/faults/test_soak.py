@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 MOST_GROWTH = 1.0
 """Percent an hour of the memory of any process of ours, after the first quarter of the time (half an hour of two)."""
 HALF_HOUR = 1800.0
+REST_SECONDS = 45.0
+"""Memory is looked at for so long when all is stored and nobody sends: what is held then is not work under way."""
 NEVER = 1e6
 """Seconds behind, as long as some partition has no event yet."""
 
@@ -42,6 +45,8 @@ def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plan
         with pipeline.client(traffic, events) as client, Watch(pipeline, 5.0 if size.full else 1.0) as watch:
             answers = client.join()
         pipeline.wait_drained()
+        with Watch(pipeline, 5.0) as rest:
+            time.sleep(REST_SECONDS if size.full else 1.0)
         found = Oracle(pipeline.warehouse).check(traffic, answers)
         ledger = eventually(lambda: _difference(pipeline), lambda difference: difference == 0, within=120)
         for name in pipeline.processes:
@@ -54,6 +59,7 @@ def test_soak(size: Size, faults_kind: str, record: Record, tmp_path: Path, plan
     record(
         growth_percent_an_hour=growth,
         memory_mib={name: int(series[-1][1]) >> 20 for name, series in watch.memory.items()},
+        at_rest_mib={name: round(min(held for _, held in series) / 2**20, 1) for name, series in rest.memory.items()},
         ledger_difference=ledger,
         behind_seconds={f"p{share}": round(percentile(behind, share / 100), 2) for share in (50, 95, 99)},
         most_lag=int(max(lag for _, lag in watch.lag)),
