@@ -22,7 +22,7 @@ class ProcessorSettings(BaseModel):
         30.0, gt=0, description="Consumer session timeout, seconds (6 on the embedded broker)."
     )
     take_chunks: int = Field(200, ge=1, le=5000, description="Chunks a worker takes at once, at most.")
-    take_seconds: float = Field(0.05, gt=0, le=5, description="How long a take waits for more chunks, seconds.")
+    take_seconds: float = Field(0.2, gt=0, le=5, description="How long a take waits for more chunks, seconds.")
     recent_ids: int = Field(200_000, ge=1_000, description="Event ids a partition keeps exactly in memory, about.")
     users_in_memory: int = Field(200_000, ge=1000, description="User states a partition keeps in memory.")
     hot_minutes: int = Field(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from deploy.allocator import keep_engine_trimmed
@@ -37,12 +37,15 @@ _MERGE_TREE: Final[Mapping[str, int]] = {
     "cleanup_delay_period": 1,
     "cleanup_delay_period_random_add": 1,
     "max_cleanup_delay_period": 5,
+    "old_parts_lifetime": 15,
     "merge_selector_enable_heuristic_to_remove_small_parts_at_right": 0,
 }
 """What the engine takes from a file only. Outdated parts are removed by one thread. Of more than 100 at once it would
 remove each in a thread of its own, and keep those 128 from then on, with their stacks and free blocks of memory.
-It looks for them every few seconds; of its own accord every 30 to 300, while a thousand and more wait, each of which
-takes 20 KB of memory.
+It looks for them every few seconds, and removes those of fifteen seconds ago; of its own accord it looks every 30 to
+300, while a thousand and more wait, each of which takes 20 KB of memory, and removes also those of just now. A part
+that a full disk damaged is found within these fifteen seconds (`deploy.embedded.space`): what it was merged from is
+still there.
 
 Small parts are merged with a large one five at a time at least. Of its own accord the engine, which counts each part as
 5 MiB more than it is, chooses a part of a few hundred KiB and some new ones, then leaves out the new ones but for one
@@ -72,6 +75,14 @@ class Summary:
     written_bytes: int = 0
     result_rows: int = 0
     elapsed: float = 0.0
+
+
+class Part(NamedTuple):
+    """Rows of a table in files of their own."""
+
+    database: str
+    table: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -118,18 +129,20 @@ class Engine:
             body = bytes(connection.query(sql, "TSV").bytes() or b"").decode()
         return [line.split("\t") for line in body.splitlines()]
 
-    def damaged_parts(self, since: int) -> list[str]:
-        """Names of the parts written since then (Unix seconds) whose files are not what they have to be."""
+    def parts_since(self, since: int) -> list[Part]:
+        """The parts in use that were written since then (Unix seconds)."""
         recent = self.command(
             "SELECT database, table, name FROM system.parts "
             f"WHERE active AND toUnixTimestamp(modification_time) >= {since} AND database != 'system'"
         )
-        return [
-            f"{database}.{table} {part}" for database, table, part in recent if self._damaged(database, table, part)
-        ]
+        return [Part(*row) for row in recent]
 
-    def _damaged(self, database: str, table: str, part: str) -> bool:
-        check = f"CHECK TABLE `{database}`.`{table}` PART {quote(part)} SETTINGS check_query_single_value_result = 1"
+    def is_damaged(self, part: Part) -> bool:
+        """Are its files not what they have to be? Reads all of them."""
+        check = (
+            f"CHECK TABLE `{part.database}`.`{part.table}` PART {quote(part.name)}"
+            " SETTINGS check_query_single_value_result = 1"
+        )
         try:
             return self.command(check) != [["1"]]
         except EngineError as error:

@@ -2,9 +2,10 @@
 
 The engine does not say so when a file could not be written whole: an insert or a merge that meets a full disk leaves a
 part of empty files, and an answer of success. So inserts are refused and merges stopped while there is still room for
-what runs (`HEADROOM`); and what was written while it went is looked at. A damaged part ends the process, before anybody
-is told that it is stored: the engine sets damaged parts aside when it opens the directory, and takes back the parts
-that a damaged one was merged from. It is opened when there is room again.
+what runs (`HEADROOM`); and for as long as there is hardly any, each part is looked at as soon as it is written, because
+what had begun before ends late. A damaged part ends the process, before anybody is told that it is stored: the engine
+sets damaged parts aside when it opens the directory, and takes back the parts that a damaged one was merged from, which
+it has not removed yet (`old_parts_lifetime`). It is opened when there is room again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
-    from deploy.embedded.engine import Engine
+    from deploy.embedded.engine import Engine, Part
 
 log = logging.getLogger("headrace.warehouse")
 
@@ -30,6 +31,8 @@ DAMAGED: Final = 74
 """The exit status after damage (EX_IOERR of sysexits.h)."""
 
 _LOOK_BACK: Final = 10.0
+"""Seconds before the disk was found low in which a part may have been damaged already."""
+
 _TICK: Final = 0.25
 
 
@@ -60,6 +63,8 @@ class Space:
         self._merging = True
         self._lock = threading.Lock()
         self._roomy_at = self._clock.now()
+        self._whole: set[Part] = set()
+        """Parts that were looked at since there was room."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="space", daemon=True)
         self._thread.start()
@@ -89,16 +94,19 @@ class Space:
                 self._merging = True
                 log.info("there is room again")
             self._roomy_at = self._clock.now()
+            self._whole.clear()
             return
         if self._merging:
             log.error("the disk of %s is nearly full: inserts are refused, nothing is merged", self._folder)
             self._engine.command("SYSTEM STOP MERGES")
             self._merging = False
-            self._look()
+        self._look()
 
     def _look(self) -> None:
         with self._lock:
-            damaged = self._engine.damaged_parts(int(self._roomy_at - _LOOK_BACK))
+            written = {*self._engine.parts_since(int(self._roomy_at - _LOOK_BACK))} - self._whole
+            damaged = [f"{part.database}.{part.table} {part.name}" for part in written if self._engine.is_damaged(part)]
+            self._whole |= written
             if damaged:
                 log.critical("the disk was full while %s was written; ending, to open without", ", ".join(damaged))
                 self._end(DAMAGED)

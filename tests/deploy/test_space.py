@@ -108,11 +108,11 @@ engine = Engine(Path(sys.argv[1]), memory_bytes=1 << 29)
 for name in "ab":
     engine.command(f"CREATE TABLE default.{name} (id UInt64) ENGINE = MergeTree ORDER BY id")
     engine.command(f"INSERT INTO default.{name} VALUES (1)")
-assert engine.damaged_parts(0) == []
+assert not any(engine.is_damaged(part) for part in engine.parts_since(0))
 ((path,),) = engine.command("SELECT path FROM system.parts WHERE active AND table = 'b'")
 for file in Path(path).iterdir():
     file.write_bytes(b"")
-assert engine.damaged_parts(0) == ["default.b all_1_1_0"], engine.damaged_parts(0)
+assert [part for part in engine.parts_since(0) if engine.is_damaged(part)] == [("default", "b", "all_1_1_0")]
 ended = []
 Space(engine, Path("/proc"), end=ended.append).after_write()  # a disk without any room
 print(*ended)
@@ -120,6 +120,35 @@ engine.close()
 """
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "data")], capture_output=True, check=False)
     assert (done.returncode, done.stdout.split()[:1]) == (0, [b"%d" % DAMAGED]), done.stderr.decode()
+
+
+def test_what_ends_late_on_a_low_disk_is_looked_at_while_its_sources_lie_there(tmp_path: Path) -> None:
+    """A merge that had begun before: its result is damaged when the disk has been low for seconds."""
+    program = """
+import sys, threading, time
+from pathlib import Path
+from deploy.embedded.engine import Engine
+from deploy.embedded.space import Space
+engine = Engine(Path(sys.argv[1]), memory_bytes=1 << 29)
+engine.command("CREATE TABLE default.t (id UInt64) ENGINE = MergeTree ORDER BY id")
+found, ended = threading.Event(), []
+space = Space(engine, Path("/proc"), end=lambda status: (ended.append(status), found.set()))  # a disk without any room
+time.sleep(6)  # longer than the engine waits before it looks for outdated parts again
+engine.command("SYSTEM START MERGES")
+with space._lock:
+    for number in range(2):
+        engine.command(f"INSERT INTO default.t VALUES ({number})")
+    engine.command("OPTIMIZE TABLE default.t FINAL")
+    ((path,),) = engine.command("SELECT path FROM system.parts WHERE active AND table = 't'")
+    for file in Path(path).iterdir():
+        file.write_bytes(b"")
+found.wait(20)
+ids = engine.command("SELECT count() FROM system.parts WHERE NOT active AND table = 't' AND rows = 1")
+print(*ended[:1], *ids[0], flush=True)
+engine.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "data")], capture_output=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, [b"%d" % DAMAGED, b"2"]), done.stderr.decode()
 
 
 def test_inserts_are_taken_again_when_there_is_room(disk: Disk) -> None:
